@@ -1,0 +1,1 @@
+"""The suite: the same work in every framework, under one clock."""
