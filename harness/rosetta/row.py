@@ -1,0 +1,107 @@
+"""One row of the tables: what is known of one cell on one machine, as plain data.
+
+``rosetta table --json`` and ``results/<machine>/rows.json`` carry exactly these keys; docs/rows.md
+describes them for other programs. Absent knowledge is None, never a guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median over rounds with its 95 % interval; seconds, or a ratio without unit."""
+
+    median: float
+    low: float | None  # None: too few rounds for an interval
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a cell's numbers are from the float64 reference."""
+
+    state: str  # "verified", "outside" (a bound is left), "unverified" (nothing to compare with)
+    first_loss: float | None = None  # relative error of the first loss
+    losses: float | None = None  # largest relative error of the 20 losses
+    curve: tuple[float, ...] = ()  # the losses themselves
+    worst: dict[str, dict] = field(default_factory=dict)  # group -> tensor, error, bound
+    reason: str = ""  # the first tensor that leaves its bound, or why nothing was compared
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One piece of work on one layer alone; seconds."""
+
+    layer: str
+    kind: str
+    work: str  # forward, input_gradient, weight_gradient, total
+    seconds: float  # median over laps
+    low: float  # fastest and slowest lap
+    high: float
+    flops: float | None  # per second, of forward; None where a layer's flops are not counted
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell on one machine, from its newest finished measurement."""
+
+    # who and what
+    framework: str
+    title: str
+    workload: str
+    feed: str
+    variant: str
+    variant_class: str  # "default" or "tuned"
+    precision: str
+    device: str
+    devices: int
+    # how it went: "measured", "failed", "not offered", "not installable", "interrupted"
+    state: str
+    reason: str
+    # under which conditions
+    profile: str
+    machine: str
+    run: str
+    data: str  # official, unofficial, subset, stand-in, synthetic
+    weights: str  # "random" or the label of pretrained ones
+    batch: int
+    threads: int
+    inputs: str  # digest
+    version: str  # of the framework
+    # speed
+    n: int = 0  # rounds
+    step_seconds: Interval | None = None
+    samples_per_second: float | None = None
+    epoch_seconds: float | None = None
+    ratio: Interval | None = None  # time of a step relative to the reference, paired by round
+    reference: str = ""  # framework/variant
+    verdict: str = ""  # FASTER, SLOWER, SAME, AMBIGUOUS, reference, or why there is none
+    first_step_cold: float | None = None  # seconds, empty caches
+    first_step_warm: float | None = None  # seconds, the framework's own caches filled
+    compile_cold: float | None = None  # seconds, where the framework reports compiling apart
+    compile_warm: float | None = None
+    latency_seconds: float | None = None  # one sample
+    validate_seconds: float | None = None  # one batch of validation
+    io_lag_seconds: float | None = None  # files minus synthetic, per step; on the row fed by files
+    io_lag: Interval | None = None  # the same as a ratio, paired by round
+    peak_host_bytes: int | None = None
+    peak_device_bytes: int | None = None
+    # what was learnt
+    accuracy: float | None = None  # of all test samples
+    accuracy_2018: float | None = None  # of whole batches only, as the 2018 suite counted
+    auc: float | None = None  # mean over the classes that have both outcomes
+    auc_classes: int | None = None
+    trained_steps: int | None = None
+    band: str = ""  # "inside", "outside" of the workload's accepted band, or why it was not judged
+    curve: tuple[float, ...] = ()  # loss of each training step, thinned to at most 500
+    # what agrees
+    parity: Parity | None = None
+    features: dict | None = None  # worst relative error and cosine to the reference's features
+    # where it comes from, relative to the project
+    layers: tuple[LayerTime, ...] = ()
+    samples: tuple[str, ...] = ()  # event files
+    notebooks: tuple[str, ...] = ()

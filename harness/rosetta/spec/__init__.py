@@ -1,0 +1,1 @@
+"""The .toml files of benchmarks/, notebooks/ and data/, read into frozen dataclasses."""
