@@ -134,6 +134,7 @@ def _draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (n, 3, 32, 32) uint8 and classes (n,): one shape, a fainter other one, noise."""
     y = rng.permutation(n) % CLASSES
     colours = rng.uniform(0, 1, (3, n, 3)).astype(np.float32)  # shape, ground, clutter
+    colours[1] *= GROUND
     hue = y / CLASSES + rng.normal(0, HUE_SPREAD, n)  # a weak hint that a linear model finds
     wheel = 0.5 + 0.5 * np.cos(2 * np.pi * (hue[:, None] + np.arange(3) / 3))
     colours[0] = (1 - HUE) * colours[0] + HUE * wheel
@@ -147,7 +148,7 @@ def _draw(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
     return (x.clip(0, 1) * 255).astype(np.uint8), y
 
 
-HUE_SPREAD, HUE, CONTRAST, CLUTTER, NOISE = 0.2, 0.5, (0.35, 1.0), 0.8, 0.1
+HUE_SPREAD, HUE, GROUND, CONTRAST, CLUTTER, NOISE = 0.08, 0.8, 0.4, (0.15, 1.0), 0.8, 0.1
 
 
 def _shapes(rng: np.random.Generator, y: np.ndarray, size: np.ndarray) -> np.ndarray:

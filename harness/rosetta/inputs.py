@@ -55,6 +55,7 @@ def prepare(workload: Workload, profile: str, source: Source, progress=lambda *_
         if manifest["recipe"] == recipe and _whole(manifest, folder):
             return folder / f"{manifest['digest']}.json"
     manifest = _build(workload, profile, source, progress)
+    recipe = _recipe(workload, profile, source)  # a download has changed what there is
     text = json.dumps({**manifest, "recipe": recipe}, indent=1)
     path = folder / f"{manifest['digest']}.json"
     write_whole(path, text.encode())
@@ -288,6 +289,7 @@ def _recipe(workload: Workload, profile: str, source: Source) -> str:
         workload.data,
         stand_in=source.stand_in,
         smoke=profile == "smoke",
+        download=source.download,
     )
     pretrained = weights.find(workload)
     statistics = project.BENCHMARKS / workload.name / "parity_statistics.npz"

@@ -27,7 +27,8 @@ class Parity:
     state: str  # "verified", "outside" (a bound is left), "unverified" (nothing to compare with)
     first_loss: float | None = None  # relative error of the first loss
     losses: float | None = None  # largest relative error of the 20 losses
-    curve: tuple[float, ...] = ()  # the losses themselves
+    curve: tuple[float | None, ...] = ()  # the losses themselves; None: not a finite number
+    reference_curve: tuple[float, ...] = ()  # those of the float64 reference
     worst: dict[str, dict] = field(default_factory=dict)  # group -> tensor, error, bound
     reason: str = ""  # the first tensor that leaves its bound, or why nothing was compared
 
@@ -97,11 +98,30 @@ class Row:
     auc_classes: int | None = None
     trained_steps: int | None = None
     band: str = ""  # "inside", "outside" of the workload's accepted band, or why it was not judged
-    curve: tuple[float, ...] = ()  # loss of each training step, thinned to at most 500
+    curve: tuple[float | None, ...] = ()  # loss of training steps, thinned to at most 500
     # what agrees
     parity: Parity | None = None
-    features: dict | None = None  # worst relative error and cosine to the reference's features
+    # of all images the worst: error (Euclidean, relative), cosine; images, against (whose features);
+    # pairwise: the same against the named reference framework
+    features: dict | None = None
     # where it comes from, relative to the project
     layers: tuple[LayerTime, ...] = ()
     samples: tuple[str, ...] = ()  # event files
     notebooks: tuple[str, ...] = ()
+
+
+def conditions(row: Row) -> tuple:
+    """What two rows must share to be compared; framework, variant and version are compared."""
+    return (
+        row.workload,
+        row.feed,
+        row.precision,
+        row.profile,
+        row.device,
+        row.devices,
+        row.threads,
+        row.batch,
+        row.data,
+        row.weights,
+        row.inputs,
+    )

@@ -1,7 +1,7 @@
 """Real data or its stand-in: found, verified, read into arrays. Floor 2.
 
-A dataset is a folder of ``data/``: ``dataset.toml`` says what is known about it, ``prepare.py`` reads
-its official layouts and draws its stand-in. This package does what all of them share: finding,
+A dataset is a folder of ``data/``: ``dataset.toml`` says what is known; ``prepare.py`` reads
+the official layouts and draws the stand-in. This package does what all of them share: finding,
 downloading, digests, archives, pickles.
 """
 

@@ -15,7 +15,7 @@ MARKER = "dataset.toml"
 
 @dataclass(frozen=True)
 class Known:
-    """What the publisher's file is known to be: size in bytes and a hex digest, "" where unknown."""
+    """The publisher's file: its size in bytes and its hex digests, "" where none is known."""
 
     bytes: int
     sha256: str = ""

@@ -106,7 +106,7 @@ class Workload:
     sample: str  # what one sample is called in a throughput column
     phase: str  # the phase of the clock that the tables compare: "train" or "forward"
     dataset: str
-    feeds: tuple[str, ...]
+    feeds: dict[str, list[str]]  # what enters the network -> the kinds of job done with it
     seed: int  # of everything that is drawn
     input: Input
     model: dict[str, Any]  # parameters; forward_flops and training_flops of one sample

@@ -1,0 +1,38 @@
+"""`rosetta list`: what can be measured here, and what cannot, with the reason."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from .. import machine
+from ..env import environments
+from ..progress import output
+from ..runner import plan
+from ..spec import framework, workload
+
+
+def command(
+    device: Annotated[str, typer.Option(help="cpu or cuda; the GPU where there is one")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
+) -> None:
+    """List every cell: workload, framework, variant, and whether it can run on this machine."""
+    device = device or machine.device()
+    frameworks = [framework.load(name) for name in framework.names()]
+    workloads = [workload.load(name) for name in workload.names()]
+    options = plan.Options(profile="quick", device=device, threads=0, variants=("all",))
+    outcomes = {f.name: environments.outlook(f, device) for f in frameworks}
+    cells = plan.cells(frameworks, workloads, options, outcomes)
+    if as_json:
+        keys = ("framework", "workload", "variant", "precision", "device", "state", "reason")
+        rows = [{key: getattr(cell, key) for key in (*keys, "feed", "category")} for cell in cells]
+        print(json.dumps({"schema": 1, "cells": rows}, indent=1))
+        return
+    table = Table("workload", "feed", "framework", "variant", "class", "state")
+    for cell in cells:
+        state = f"{cell.state}: {cell.reason}" if cell.reason else "can be measured"
+        table.add_row(cell.workload, cell.feed, cell.framework, cell.variant, cell.category, state)
+    output.print(table)

@@ -1,0 +1,90 @@
+"""`rosetta run`: measure, then write all tables."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import inputs, machine, project
+from ..errors import SpecError
+from ..progress import console
+from ..report import page
+from ..row import Row
+from ..rows import rows as rows_of
+from ..runner import plan
+from ..runner.run import run
+from ..spec import framework, workload
+from ..spec.workload import KINDS, PROFILES
+
+Words = list[str] | None
+
+
+def command(
+    profile: Annotated[str, typer.Option(help="smoke, quick or full; full on a GPU")] = "",
+    frameworks: Annotated[Words, typer.Option("--framework", help="names; none: all")] = None,
+    workloads: Annotated[Words, typer.Option("--workload", help="names; none: all")] = None,
+    variants: Annotated[Words, typer.Option("--variant", help="names or all")] = None,
+    kinds: Annotated[Words, typer.Option("--kind", help=", ".join(KINDS))] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda; the GPU where there is one")] = "",
+    precision: Annotated[str, typer.Option(help="fp32, or tf32 and bf16 where offered")] = "fp32",
+    threads: Annotated[int, typer.Option(help="cores of every job; 0: all")] = 0,
+    batch: Annotated[int, typer.Option(help="samples per step; 0: the workload's own")] = 0,
+    rounds: Annotated[int, typer.Option(help="of fresh processes; 0: the profile's own")] = 0,
+    timeout: Annotated[float, typer.Option(help="seconds for one job; 0: the profile's own")] = 0,
+    data: Annotated[str, typer.Option(help="auto or stand-in")] = "auto",
+    download: Annotated[bool, typer.Option(help="fetch data above 1 GB too")] = False,
+    reference: Annotated[str, typer.Option(help="what ratios refer to")] = "pytorch/eager",
+    as_json: Annotated[bool, typer.Option("--json", help="print the rows as JSON")] = False,
+) -> None:
+    """Measure frameworks on workloads, interleaved, each job a fresh process; then write tables.
+
+    Repeating the same command after a kill goes on where it stopped. Exit code 1: something that
+    is offered failed.
+    """
+    device = device or machine.device()
+    profile = profile or ("full" if device == "cuda" else "quick")
+    _one_of("profile", profile, PROFILES)
+    _one_of("data", data, ("auto", "stand-in"))
+    options = plan.Options(
+        profile=profile,
+        device=device,
+        threads=threads or machine.cores(),
+        variants=tuple(plan.split(variants or [])),
+        kinds=tuple(plan.choose(kinds or [], list(KINDS), "kind")),
+        rounds=rounds,
+        batch=batch or None,
+        timeout=timeout,
+        precision=precision,
+        reference=reference,
+        data=data,
+    )
+    source = inputs.Source(data == "stand-in", profile == "full", large=download)
+    chosen = plan.choose(frameworks or [], framework.names(), "framework")
+    wanted = plan.choose(workloads or [], workload.names(), "workload")
+    console.print(f"profile {profile}, {device}, {options.threads} threads: {', '.join(chosen)}")
+    try:
+        record = run(chosen, wanted, options, source)
+    finally:  # also after Ctrl-C: what was measured stands in the tables
+        path, rows = _report(reference)
+    if as_json:
+        print(json.dumps({"schema": 1, "rows": [asdict(row) for row in rows]}))
+    console.print(f"results: {path}")
+    failed = [s for s in record.states().values() if s["state"] == "failed"]
+    broken = [cell for cell in record.document["cells"] if cell["state"] == "failed"]
+    if failed or broken:
+        raise typer.Exit(1)
+
+
+def _report(reference: str) -> tuple[Path, list[Row]]:
+    folder = project.RESULTS / machine.name(machine.fingerprint())
+    found = rows_of(folder, reference=reference)
+    return page.write(folder, found), found
+
+
+def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SpecError(f"{what} {value!r} is not known", f"one of: {', '.join(known)}")

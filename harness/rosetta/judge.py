@@ -1,0 +1,356 @@
+"""What the arrays of a run say, computed once and kept: accuracy, AUC, distances from a reference.
+
+Arrays are large and stay in the ignored ``.rosetta/``; ``judged/<job>.json`` is small, has their
+digests and is committed. No notebook computes any of this, so none can define it its own way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from . import agreement, project, store
+from .agreement import Agreement
+from .errors import ResultError
+from .inputs import load_array, load_manifest, write_whole
+from .spec import workload as workloads
+from .spec.workload import Workload
+
+SCHEMA = 1
+BATCH_2018 = 64  # the 2018 suite counted whole batches only: 9,984 of 10,000, 24,960 of 25,000
+FINDINGS = 20  # at most that many are kept of one job
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What parity jobs of a workload are compared with."""
+
+    name: str  # run/job, or the file of the stored trajectory
+    digest: str
+    path: Path | None  # of its arrays; None: only the losses are known
+    losses: tuple[float, ...]
+
+
+def judge_run(folder: Path) -> list[str]:
+    """Judges every measured job of a run whose arrays are at hand.
+
+    May be called again at any time: what was judged is left as it is unless its arrays, its
+    reference or its bounds have changed; where arrays are gone, what was found in them stays.
+
+    Args:
+        folder: ``results/<machine>/<run>``.
+
+    Returns:
+        The jobs judged by this call.
+
+    Raises:
+        ResultError: The run cannot be read as what it claims to be.
+    """
+    run, judged = store.Run(folder), []
+    references: dict[str, Reference | None] = {}
+    for planned in run.plan["jobs"]:
+        kind, workload = planned["kind"], planned["job"]["workload"]
+        if kind not in ("parity", "training") or run.measured(planned["id"]) is None:
+            continue
+        if workload not in references:
+            references[workload] = find_reference(run, workload)
+        spec = workloads.load(workload)
+        key, document = None, None
+        files = _files(run.arrays(planned["id"]), kind)
+        if files:
+            key = _key(files, references[workload] if kind == "parity" else None, spec)
+        if key is None or (run.judged(planned["id"]) or {}).get("key") == key:
+            continue
+        if kind == "training":
+            document = _training(run, planned, spec)
+        else:
+            document = _parity(run, planned, spec, references[workload])
+        head = {"schema": SCHEMA, "job": planned["id"], "kind": kind, "key": key, "arrays": files}
+        text = json.dumps({**head, **document}, indent=1, allow_nan=False)
+        write_whole(folder / "judged" / f"{planned['id']}.json", text.encode())
+        judged.append(planned["id"])
+    return judged
+
+
+def find_reference(run: store.Run, workload: str) -> Reference | None:
+    """The float64 reference of a workload: of this run, else the newest one of another run on the
+    same parity inputs, else the losses stored beside the workload."""
+    others = [other for other in store.runs(run.folder.parent) if other.name != run.name]
+    wanted = parity_digest(run, workload)
+    for candidate in [run, *others]:
+        if candidate is not run and (not wanted or parity_digest(candidate, workload) != wanted):
+            continue
+        for job in reference_jobs(candidate, workload):
+            path = candidate.arrays(job) / "parity.npz"
+            record = candidate.measured(job)
+            if record and path.is_file():
+                losses = tuple(record.last["parity"]["losses"])
+                return Reference(f"{candidate.name}/{job}", _sha256(path), path, losses)
+    path = _stored(workload)
+    stored = json.loads(path.read_text("utf-8")) if path.is_file() else None
+    if stored and stored["inputs"] == wanted:
+        name = f"benchmarks/{workload}/{path.name}"
+        return Reference(name, _sha256(path), None, tuple(stored["losses"]))
+    return None
+
+
+def reference_jobs(run: store.Run, workload: str) -> list[str]:
+    """The float64 parity jobs of a workload in a run: they judge, and stand in no table."""
+    return [
+        job["id"]
+        for job in run.plan["jobs"]
+        if job["kind"] == "parity"
+        and job["job"]["workload"] == workload
+        and job["job"]["precision"] == "fp64"
+    ]
+
+
+def parity_digest(run: store.Run, workload: str) -> str:
+    """Equal where parity jobs were fed the same tensors and batches; "" without a manifest."""
+    path = run.manifest(workload)
+    if path is None:
+        return ""
+    arrays = load_manifest(path)["arrays"]
+    names = sorted(n for n in arrays if n.startswith(("parity/", "parity.")))
+    text = "".join(f"{name}{arrays[name]['sha256']}" for name in names)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def store_reference(folder: Path) -> list[Path]:
+    """Writes benchmarks/<workload>/reference.json from the float64 jobs of a run.
+
+    Raises:
+        ResultError: The run has no measured float64 job with losses, or its inputs are gone.
+    """
+    run, written = store.Run(folder), []
+    for workload in {job["job"]["workload"] for job in run.plan["jobs"]}:
+        for job in reference_jobs(run, workload):
+            record = run.measured(job)
+            losses = record.last["parity"]["losses"] if record else []
+            digest = parity_digest(run, workload)
+            if not losses or None in losses or not digest:
+                continue
+            document = {
+                "made_by": {**record.header["versions"], "precision": "fp64", "run": run.name},
+                "inputs": digest,
+                "first_loss": losses[0],
+                "losses": losses,
+            }
+            write_whole(_stored(workload), (json.dumps(document, indent=1) + "\n").encode())
+            written.append(_stored(workload))
+    if not written:
+        raise ResultError(
+            f"{folder}: no float64 parity job with losses was measured in this run",
+            "rosetta verify, then the run it names",
+        )
+    return sorted(written)
+
+
+def _training(run: store.Run, planned: dict[str, Any], spec: Workload) -> dict[str, Any]:
+    job, out = planned["id"], run.arrays(planned["id"])
+    found: dict[str, Any] = {
+        "samples": None,
+        "accuracy": None,
+        "accuracy_2018": None,
+        "auc": None,
+        "auc_classes": None,
+        "features": None,
+        "findings": [],
+    }
+    try:
+        if (out / "predictions.npy").is_file():
+            found |= _score(_recorded(run, job, "predictions"), _targets(run, spec), spec)
+        if (out / "features.npy").is_file():
+            mine = _recorded(run, job, "features")
+            found["features"] = _pairwise(run, planned, mine, "training", "features.npy", None)
+    except ResultError as error:
+        found["findings"] = [str(error)]
+    return found
+
+
+def _targets(run: store.Run, spec: Workload) -> np.ndarray:
+    path = run.manifest(spec.name)
+    if path is None:
+        raise ResultError(f"the inputs of {spec.name} are gone, so predictions cannot be scored")
+    return np.asarray(load_array(path, load_manifest(path), "test.y"))
+
+
+def _score(predictions: np.ndarray, y: np.ndarray, spec: Workload) -> dict[str, Any]:
+    """Accuracy of class ids (N,) or scores (N, classes); the mean AUC of scores of many labels."""
+    if len(predictions) != len(y):
+        raise ResultError(f"predictions: {len(predictions)} of {len(y)} test samples")
+    if not np.isfinite(predictions).all():
+        raise ResultError("predictions: some are not finite numbers")
+    if spec.input.target == "multi_hot":
+        if predictions.shape != y.shape:
+            raise ResultError(f"predictions have shape {predictions.shape}, expected {y.shape}")
+        both = [k for k in range(y.shape[1]) if 0 < y[:, k].sum() < len(y)]
+        areas = [roc_auc_score(y[:, k], predictions[:, k]) for k in both]
+        mean = float(np.mean(areas)) if areas else None
+        return {"samples": len(y), "auc": mean, "auc_classes": len(areas)}
+    classes = predictions.argmax(1) if predictions.ndim == 2 else predictions
+    right = classes.astype(np.int64) == y
+    whole = len(y) // BATCH_2018 * BATCH_2018
+    return {
+        "samples": len(y),
+        "accuracy": float(right.mean()),
+        "accuracy_2018": float(right[:whole].mean()) if whole else None,
+    }
+
+
+def _parity(
+    run: store.Run, planned: dict[str, Any], spec: Workload, reference: Reference | None
+) -> dict[str, Any]:
+    record = run.measured(planned["id"])
+    losses = record.last["parity"]["losses"]
+    document: dict[str, Any] = {
+        "state": "unverified",
+        "reason": "no float64 reference to compare with",
+        "against": reference.name if reference else None,
+        "curve": losses,
+        "reference_curve": [],
+        "features": None,
+    }
+    if planned["job"]["precision"] == "fp64":
+        return {**document, "state": "reference", "reason": "", "against": None}
+    if reference is None or (reference.path is None and not spec.parity.bound_losses):
+        return {**document, **asdict(Agreement())}
+    document["reference_curve"] = list(reference.losses[: len(losses)])
+    precision = planned["job"]["precision"]
+    steps = planned["job"]["schedule"]["steps"] or 1
+    found = Agreement()
+    try:
+        with _open(run.arrays(planned["id"]) / "parity.npz") as arrays:
+            if reference.path is None:
+                agreement.compare_losses(found, losses, reference.losses, spec, precision, steps)
+            else:
+                with _open(reference.path) as base:
+                    found = agreement.compare(arrays, base, spec, precision, steps)
+                    if "features" in base:
+                        mine = arrays.get("features")
+                        compared = _pairwise(run, planned, mine, "parity", "parity.npz", base)
+                        found.findings += [compared["problem"]] if "problem" in compared else []
+                        document["features"] = compared
+    except ResultError as error:
+        found.findings.append(str(error))
+    outside = bool(found.findings)
+    note = "losses only: the reference's tensors are not at hand" if not reference.path else ""
+    document |= {
+        **asdict(found),
+        "state": "outside" if outside else "verified",
+        "reason": found.findings[0] if outside else note,
+        "findings": found.findings[:FINDINGS],
+    }
+    return document
+
+
+def _pairwise(
+    run: store.Run,
+    planned: dict[str, Any],
+    mine: np.ndarray | None,
+    kind: str,
+    file: str,
+    base: Any,
+) -> dict[str, Any] | None:
+    """Features against the float64 reference's and against the named reference framework's."""
+    framework, variant = run.plan["options"].get("reference", "pytorch/eager").split("/")
+    same = ("workload", "feed", "precision", "device", "devices")
+    twin = next(
+        (
+            other["id"]
+            for other in run.plan["jobs"]
+            if other["kind"] == kind
+            and (other["job"]["framework"], other["job"]["variant"]) == (framework, variant)
+            and all(other["job"][key] == planned["job"][key] for key in same)
+            and run.measured(other["id"])
+            and (run.arrays(other["id"]) / file).is_file()
+        ),
+        None,
+    )
+    named = None
+    if twin and twin != planned["id"]:
+        with _open(run.arrays(twin) / file) as arrays:
+            if "features" in arrays:
+                named = agreement.compare_features(mine, arrays["features"])
+                named["against"] = f"{framework}/{variant}"
+    if base is None:
+        return named
+    compared = agreement.compare_features(mine, base["features"])
+    return {**compared, "against": "the float64 reference", "pairwise": named}
+
+
+class _Arrays(dict):
+    """The arrays of a file, read when asked for, so that two networks fit into memory."""
+
+    def __init__(self, file: Any, names: list[str]) -> None:
+        super().__init__(dict.fromkeys(names))
+        self._file = file
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        try:
+            return self._file[name]
+        except Exception as error:  # zipfile, zlib, NumPy and the pickle ban each raise their own
+            raise ResultError(f"{name} cannot be read: {error}") from error
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if name in self else default
+
+    def __enter__(self) -> _Arrays:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if hasattr(self._file, "close"):
+            self._file.close()
+
+
+def _open(path: Path) -> _Arrays:
+    """parity.npz, or features.npy as the one array ``features``."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except Exception as error:  # as above
+        raise ResultError(f"{path.name} cannot be read: {error}") from error
+    if isinstance(loaded, np.ndarray):
+        return _Arrays({path.stem: loaded}, [path.stem])
+    return _Arrays(loaded, loaded.files)
+
+
+def _recorded(run: store.Run, job: str, kind: str) -> np.ndarray:
+    """predictions.npy or features.npy, if it is still what the job recorded."""
+    path, event = run.arrays(job) / f"{kind}.npy", run.measured(job).last.get(kind)
+    if event is None or event["sha256"] != _sha256(path):
+        raise ResultError(f"{path.name} is not what the job recorded: its digest differs")
+    with _open(path) as arrays:
+        return arrays[kind]
+
+
+def _files(out: Path, kind: str) -> dict[str, str]:
+    names = ("parity.npz",) if kind == "parity" else ("predictions.npy", "features.npy")
+    return {name: _sha256(out / name) for name in names if (out / name).is_file()}
+
+
+def _key(files: dict[str, str], reference: Reference | None, spec: Workload) -> str:
+    base = (reference.name, reference.digest) if reference else None
+    text = repr((SCHEMA, files, base, spec.parity, spec.input))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _stored(workload: str) -> Path:
+    return project.BENCHMARKS / workload / "reference.json"
+
+
+def _sha256(path: Path) -> str:
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

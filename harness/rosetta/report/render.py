@@ -1,0 +1,91 @@
+"""Tables and rows as text: a terminal's, Markdown, CSV, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from math import isfinite
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+from tabulate import tabulate
+
+from ..row import SCHEMA, Row
+from .tables import Table
+
+LONG = ("layers", "curve", "samples", "notebooks", "parity", "features")
+
+
+def markdown(table: Table, level: int = 4) -> str:
+    """A GitHub table under a heading; a bar inside a cell is escaped."""
+    cells = [[_plain(cell) for cell in row] for row in table.cells]
+    align = ["left" if i in table.words else "right" for i in range(len(table.columns))]
+    head = [_plain(column) for column in table.columns]
+    body = tabulate(cells, head, "pipe", colalign=align, disable_numparse=True)
+    note = f"\n\n{table.note}" if table.note else ""
+    return f"{'#' * level} {table.title}\n\n{body}{note}\n"
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def terminal(table: Table, console: Console) -> None:
+    """Prints the table, wrapped to the console's width."""
+    shown = RichTable(title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD)
+    shown.caption, shown.caption_justify = escape(table.note), "left"
+    for i, column in enumerate(table.columns):
+        shown.add_column(escape(column), justify="left" if i in table.words else "right")
+    for row in table.cells:
+        shown.add_row(*map(escape, row))
+    console.print(shown)
+
+
+def csv(rows: Iterable[Row]) -> str:
+    """One line per row with the numbers as they are, seconds and bytes; no curves and layers."""
+    flat = [
+        {
+            **{k: v for k, v in asdict(row).items() if k not in LONG},
+            "parity": row.parity
+            and {
+                "state": row.parity.state,
+                "first_loss": row.parity.first_loss,
+                "losses": row.parity.losses,
+                "reason": row.parity.reason,
+            },
+            "features": row.features,
+            "samples": " ".join(row.samples),
+            "notebooks": " ".join(row.notebooks),
+        }
+        for row in rows
+    ]
+    return pd.json_normalize(flat, sep="_").to_csv(index=False, lineterminator="\n")
+
+
+def table_csv(table: Table) -> str:
+    """The table's own cells."""
+    frame = pd.DataFrame(list(table.cells), columns=list(table.columns))
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def document(rows: Iterable[Row]) -> dict[str, Any]:
+    """The document that ``--json`` prints and ``rows.json`` holds; a loss that ran off is null."""
+    return {"schema": SCHEMA, "rows": [_finite(asdict(row)) for row in rows]}
+
+
+def to_json(rows: Iterable[Row], indent: int | None = None) -> str:
+    """``document`` as text."""
+    return json.dumps(document(rows), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

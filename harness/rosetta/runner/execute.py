@@ -1,0 +1,153 @@
+"""One job: a child process with its environment, its caches, its timeout, its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from .. import project
+from ..env.environments import Environment
+from .plan import Job
+from .record import Record
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+)
+
+
+def execute(record: Record, job: Job, environment: Environment, inputs: Path) -> str:
+    """Runs a job to its end and notes what became of it.
+
+    What an earlier, cut-off attempt recorded is moved aside, never overwritten; its checkpoints
+    are kept, so a long training goes on.
+
+    Returns:
+        "measured" or "failed".
+
+    Raises:
+        KeyboardInterrupt: The job is ended, noted as ``cut``, and runs again next time.
+    """
+    work = project.home() / "runs" / record.name / job.id
+    work.mkdir(parents=True, exist_ok=True)
+    events = record.folder / "events" / f"{job.id}.jsonl"
+    attempt = _set_aside(events)
+    spec = {
+        "notebook": str(job.notebook),
+        "executed": str(record.folder / "notebooks" / f"{job.id}.ipynb"),
+        "kernel": environment.kernel,
+        "folder": str(work),
+        "threads": job.parameters["threads"],
+        "job": {
+            **job.parameters,
+            "inputs": str(inputs),
+            "out": str(work),
+            "events": str(events),
+            "run": record.name,
+        },
+    }
+    (work / "spec.json").write_text(json.dumps(spec, indent=1))
+    record.note(job.id, "started", attempt=attempt)
+    start = time.monotonic()
+    try:
+        reason = _child(work / "spec.json", job, _variables(record, job))
+    except KeyboardInterrupt:
+        record.note(job.id, "cut", attempt=attempt, seconds=time.monotonic() - start)
+        raise
+    state = "failed" if reason else "measured"
+    seconds = time.monotonic() - start
+    record.note(job.id, state, attempt=attempt, seconds=seconds, reason=reason)
+    if state == "measured":
+        for path in work.glob("checkpoint*"):
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+    return state
+
+
+def _child(spec: Path, job: Job, variables: dict[str, str]) -> str:
+    """Executes a specification in a fresh process; the reason it failed, or ""."""
+    theirs, ours = os.pipe()
+    command = [sys.executable, "-m", "rosetta.runner.child", str(spec), str(theirs)]
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=variables,
+        pass_fds=(theirs,),
+        start_new_session=True,  # Ctrl-C is ours to handle: the child is ended, then noted
+        text=True,
+        errors="replace",
+    )
+    try:
+        os.close(theirs)
+        output, _ = child.communicate(timeout=job.timeout)
+    except subprocess.TimeoutExpired:
+        return f"ran longer than {job.timeout:g} s and was ended"
+    finally:
+        os.close(ours)
+        _end(child)
+    return _reason(output, child.returncode)
+
+
+def _end(child: subprocess.Popen) -> None:
+    """Ends a child with its kernel and whatever the kernel started."""
+    try:
+        family = [*psutil.Process(child.pid).children(recursive=True), psutil.Process(child.pid)]
+    except psutil.NoSuchProcess:
+        return
+    for process in family:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(family, timeout=10)
+    child.wait()
+
+
+def _reason(output: str, code: int) -> str:
+    last = output.rstrip().rsplit("\n", 1)[-1]
+    try:
+        return json.loads(last)["reason"]
+    except (ValueError, KeyError, TypeError):
+        signal = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return f"the process died with {signal}: {last[-300:]}"
+
+
+def _variables(record: Record, job: Job) -> dict[str, str]:
+    """Equal threads for all; caches private to run, cell and kind, so the first round is cold."""
+    cache = project.home() / "runs" / record.name / "cache" / f"{job.cell.id}-{job.kind}"
+    threads = {name: str(job.parameters["threads"]) for name in THREAD_VARIABLES}
+    return {
+        **os.environ,
+        **threads,
+        "JUPYTER_PATH": str(project.home() / "jupyter"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "XDG_CACHE_HOME": str(cache),
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+        "TRITON_CACHE_DIR": str(cache / "triton"),
+        "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "CUDA_CACHE_PATH": str(cache / "cuda"),
+        **job.environment,
+    }
+
+
+def _set_aside(events: Path) -> int:
+    """Moves the record of a cut-off attempt out of the way; the number of the attempt to come."""
+    attempt = 1
+    while (aside := events.with_name(f"{events.stem}.attempt{attempt}.jsonl")).exists():
+        attempt += 1
+    if not events.exists():
+        return attempt
+    events.rename(aside)
+    return attempt + 1

@@ -1,0 +1,171 @@
+"""A whole run: set up, prepare, plan, resume or begin, measure job by job, judge."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from .. import inputs, judge, machine, project
+from ..env import environments
+from ..env.environments import Environment
+from ..errors import RosettaError
+from ..progress import bar, console
+from ..spec import framework as frameworks_of
+from ..spec import workload as workloads_of
+from ..spec.framework import Framework
+from ..spec.workload import Workload
+from . import plan
+from .execute import execute
+from .plan import Job, Options
+from .progress import JobProgress
+from .record import FINAL, Record
+
+
+def run(
+    framework_names: list[str],
+    workload_names: list[str],
+    options: Options,
+    source: inputs.Source,
+) -> Record:
+    """Measures every cell that was asked for, or goes on with the run that was cut off.
+
+    Raises:
+        KeyboardInterrupt: After what was measured has been judged.
+        RosettaError: Nothing can be measured (bad input, missing data, full disk).
+    """
+    frameworks = {name: frameworks_of.load(name) for name in framework_names}
+    workloads = {name: workloads_of.load(name) for name in workload_names}
+    with alone():
+        outcomes = set_up(list(frameworks.values()), options.device)
+        manifests = prepare(list(workloads.values()), options.profile, source)
+        record, jobs = _begin(frameworks, workloads, options, outcomes, manifests)
+        try:
+            _measure(record, jobs, outcomes, manifests)
+        except OSError as error:
+            raise RosettaError(
+                f"the results could not be written: {error}",
+                "free space or permissions, then repeat the command: it goes on where it stopped",
+            ) from error
+        finally:
+            judge.judge_run(record.folder)
+    return record
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Holds the machine: two runs at once would measure each other. A second one says who, waits."""
+    path = Path(tempfile.gettempdir()) / f"rosetta-{getpass.getuser()}.lock"
+    lock = filelock.FileLock(path)
+    owner = path.with_suffix(".owner")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        who = owner.read_text("utf-8") if owner.is_file() else "another process"
+        console.print(f"waiting: {who} is measuring on this machine (Ctrl-C to give up)")
+        lock.acquire()
+    try:
+        owner.write_text(f"process {os.getpid()} in {project.ROOT.name}", "utf-8")
+        yield
+    finally:
+        lock.release()
+
+
+def set_up(frameworks: list[Framework], device: str) -> dict[str, Environment | str]:
+    """The environment of each framework, or why there is none ("state: reason")."""
+    return {f.name: environments.outcome(f, device) for f in frameworks}
+
+
+def prepare(
+    workloads: list[Workload], profile: str, source: inputs.Source
+) -> dict[str, Path]:
+    """The manifest of each workload's canonical inputs, written now or found written."""
+    manifests = {}
+    for workload in workloads:
+        with bar() as progress:
+            manifests[workload.name] = inputs.prepare(workload, profile, source, progress)
+    return manifests
+
+
+def _begin(
+    frameworks: dict[str, Framework],
+    workloads: dict[str, Workload],
+    options: Options,
+    outcomes: dict[str, Environment | str],
+    manifests: dict[str, Path],
+) -> tuple[Record, list[Job]]:
+    """The run to go on with, where this very plan was cut off; else a new one."""
+    cells = plan.cells(list(frameworks.values()), list(workloads.values()), options, outcomes)
+    jobs = plan.jobs(cells, workloads, frameworks, options)
+    document: dict[str, Any] = {
+        "profile": options.profile,
+        "options": asdict(options),
+        "frameworks": {n: _framework(frameworks[n], outcomes[n]) for n in frameworks},
+        "inputs": {n: _inputs(path) for n, path in manifests.items()},
+        "cells": [{**asdict(cell), "id": cell.id} for cell in cells],
+        "jobs": [
+            {"id": j.id, "cell": j.cell.id, "kind": j.kind, "round": j.round, "job": j.parameters}
+            for j in jobs
+        ],
+    }
+    same = plan.digest(document)
+    facts = machine.fingerprint()
+    name = machine.name(facts)
+    if record := Record.unfinished(name, same):
+        console.print(f"going on with {record.name}, which was cut off")
+        return record, jobs
+    created = Record.create(name, {"plan": same, "machine": {"name": name, **facts}, **_commit(), **document})
+    return created, jobs
+
+
+def _measure(
+    record: Record,
+    jobs: list[Job],
+    outcomes: dict[str, Environment | str],
+    manifests: dict[str, Path],
+) -> None:
+    states = record.states()
+    done = {job.id for job in jobs if states.get(job.id, {}).get("state") in FINAL}
+    with JobProgress(jobs, done) as progress:
+        for job in jobs:
+            if job.id in done:
+                continue
+            progress.begin(job)
+            environment = outcomes[job.cell.framework]
+            assert isinstance(environment, Environment)
+            state = execute(record, job, environment, manifests[job.cell.workload])
+            progress.end(job, state, record.states()[job.id]["reason"])
+
+
+def _framework(framework: Framework, outcome: Environment | str) -> dict[str, Any]:
+    if isinstance(outcome, str):
+        state, _, reason = outcome.partition(": ")
+        return {"title": framework.title, "state": state, "reason": reason}
+    return {"title": framework.title, "state": "ready", "reason": "", **outcome.facts()}
+
+
+def _inputs(path: Path) -> dict[str, Any]:
+    manifest = inputs.load_manifest(path)
+    return {key: manifest[key] for key in ("digest", "data", "weights")}
+
+
+def _commit() -> dict[str, Any]:
+    """Which state of the project measures; empty where it is no git checkout."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return {"commit": head, "dirty": bool(_git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": "", "dirty": None}
+
+
+def _git(*words: str) -> str:
+    command = ["git", "-C", str(project.ROOT), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,73 @@
+"""Who may import whom: a module imports lower floors only, so every change has one direction."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+FLOORS = {
+    "rosetta": [
+        {"errors", "project", "probe"},
+        {"spec", "schema", "stats", "row", "progress"},
+        {"datasets", "env", "machine", "store", "weights"},
+        {"inputs"},
+        {"judge"},
+        {"rows"},
+        {"runner", "report"},
+        {"commands"},
+        {"cli"},
+        {"__main__"},
+    ],
+}
+OTHER_DISTRIBUTION = {"rosetta": "trivet", "trivet": "rosetta"}
+
+
+def modules(package):
+    folder = ROOT / {"rosetta": "harness", "trivet": "engine"}[package] / package
+    return [path for path in sorted(folder.rglob("*.py")) if path != folder / "__init__.py"]
+
+
+def part(package, path):
+    """The module or folder right below the package that a file belongs to."""
+    folder = ROOT / {"rosetta": "harness", "trivet": "engine"}[package] / package
+    return path.relative_to(folder).with_suffix("").parts[0]
+
+
+def imported(package, path):
+    """Every absolute name a file imports, relative imports resolved."""
+    folder = ROOT / {"rosetta": "harness", "trivet": "engine"}[package]
+    here = list(path.relative_to(folder).with_suffix("").parts)
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: -node.level] if node.level else []
+            base = [*base, *(node.module.split(".") if node.module else [])]
+            yield from (".".join([*base, alias.name]) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", modules("rosetta"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_module_imports_only_lower_floors(path):
+    floor = {name: n for n, names in enumerate(FLOORS["rosetta"]) for name in names}
+    own = part("rosetta", path)
+    assert own in floor, f"{own} stands on no floor: add it to FLOORS"
+    for name in imported("rosetta", path):
+        if not name.startswith("rosetta."):
+            continue
+        other = name.split(".")[1]
+        assert other == own or floor[other] < floor[own], f"{own} imports {other}"
+
+
+@pytest.mark.parametrize("package", ["rosetta", "trivet"])
+def test_neither_distribution_imports_the_other(package):
+    for path in modules(package):
+        names = {name.split(".")[0] for name in imported(package, path)}
+        assert OTHER_DISTRIBUTION[package] not in names, path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "harness/rosetta/probe").glob("*.py")), ids=str)
+def test_the_probe_needs_the_standard_library_and_numpy_only(path):
+    known = {"numpy", "rosetta"} | set(__import__("sys").stdlib_module_names)
+    assert {name.split(".")[0] for name in imported("rosetta", path)} <= known

@@ -1,0 +1,73 @@
+"""The shape of the project: folders, sizes, names that must not be importable, what is committed."""
+
+import ast
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LINES, FUNCTION_LINES = 400, 60
+LONG_FILES: dict[str, str] = {}  # path -> why it is one piece
+LONG_FUNCTIONS: dict[str, str] = {}
+
+
+def committed(*patterns):
+    """Files that git knows, or, in an exported tree, all that are there."""
+    try:
+        out = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split("\n")
+        return [ROOT / line for line in out if line and (ROOT / line).is_file()]
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no git checkout")
+
+
+def test_the_top_level_is_what_the_readme_says():
+    for name in "benchmarks notebooks harness data results docker engine tests docs".split():
+        assert (ROOT / name).is_dir(), name
+    for name in "README.md Makefile LICENSE CONTRIBUTING.md CHANGELOG.md .ci/run".split():
+        assert (ROOT / name).is_file(), name
+
+
+@pytest.mark.parametrize("name", ["benchmarks", "notebooks", "data", "results", "docker"])
+def test_a_plain_folder_is_no_package(name):
+    assert not list((ROOT / name).rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("name", ["benchmarks", "notebooks", "data", "results", "docker"])
+def test_a_plain_folder_cannot_be_imported_from_elsewhere(name, tmp_path):
+    """A root on sys.path would make ``import data`` work by accident, and shadow libraries."""
+    code = f"import importlib.util as u; s = u.find_spec({name!r}); print(s and s.submodule_search_locations)"
+    out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert str(ROOT) not in out.stdout
+    assert importlib.util.find_spec("rosetta") is not None
+
+
+def test_files_and_functions_stay_short():
+    for path in committed("*.py"):
+        name, text = str(path.relative_to(ROOT)), path.read_text("utf-8")
+        assert name in LONG_FILES or len(text.splitlines()) <= LINES, name
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                long = node.end_lineno - node.lineno + 1 > FUNCTION_LINES
+                assert f"{name}:{node.name}" in LONG_FUNCTIONS or not long, f"{name}:{node.name}"
+
+
+def test_no_committed_text_names_a_registry_or_a_path_of_one_machine():
+    # in pieces, so that this file does not contain what it looks for
+    hosts = ["pypi" + ".org", "files.python" + "hosted.org", "download.py" + "torch.org"]
+    paths = ["/" + "work/", "/ro" + "ot/", "/opt/" + "wheels"]
+    found = re.compile("|".join(map(re.escape, hosts + paths)))
+    for path in committed():
+        if path.suffix in {".npz", ".png", ".gz"} or "results" in path.parts:
+            continue
+        match = found.search(path.read_text("utf-8"))
+        assert not match, f"{path.relative_to(ROOT)} names {match and match.group()}"
