@@ -7,10 +7,10 @@ Needs the standard library alone. This file parses on any Python, so that an old
 
 import sys
 
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit(
-        "rosetta: needs Python 3.11 or later, %s is Python %d.%d\n  Fix: make PYTHON=python3.11 ..."
-        % ((sys.executable,) + sys.version_info[:2])
+        "rosetta: needs Python 3.11 or later; {} is Python {}.{}\n"
+        "  Fix: make PYTHON=python3.11 ...".format(sys.executable, *sys.version_info[:2])
     )
 
 from rosetta.env import orchestrating

@@ -3,13 +3,14 @@
     .rosetta/env/rosetta/bin/python harness/make_locks.py [NAME...]
 
 NAME is a framework, `rosetta` or `dev`; none means all. Change the versions in
-`notebooks/<framework>/framework.toml`, `harness/pyproject.toml` or `harness/locks/dev.in`, run this,
-build what can be built here with `make setup` and `make test`, and only then add to TESTED what was.
-A combination that does not resolve gets no lock, and says so here: on such a platform the framework
-is a row with the reason.
+`notebooks/<framework>/framework.toml`, `harness/pyproject.toml` or `harness/locks/dev.in`, run
+this, build what can be built here with `make setup` and `make test`, and only then add to TESTED
+what was. A combination that does not resolve gets no lock, and says so here: on such a platform
+the framework is a row with the reason.
 
-The CPU wheels of torch lie outside the package index. Their digests are in `locks/torch-cpu.sha256`:
-the lock is compiled for the index's own torch, whose CUDA packages are then left out.
+The CPU wheels of torch lie outside the package index; their digests are in
+`locks/torch-cpu.sha256`. Such a lock is compiled for the index's own torch, whose CUDA packages are
+then left out.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def header(lock: Wanted) -> str:
         state = "untested: no GPU was at hand"
     else:
         state = "untested: resolved, never installed"
-    return f"# {state}\n# {lock.device}, {lock.platform}, Python {lock.python}; made by make_locks.py\n"
+    return f"# {state}\n# {lock.path.stem}, made by harness/make_locks.py\n"
 
 
 def main() -> None:

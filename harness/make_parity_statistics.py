@@ -1,6 +1,6 @@
-"""Makes benchmarks/<workload>/parity_statistics.npz: batch norm's running statistics for parity jobs.
+"""Makes benchmarks/<workload>/parity_statistics.npz: running statistics for parity jobs.
 
-Running statistics of 0 and 1 would hide a network that loses them. These are the mean and the
+Batch norm's statistics of 0 and 1 would hide a network that loses them. These are the mean and the
 unbiased variance that each layer sees in one float64 pass, in training mode, over the first parity
 batch under the parity tensors. Which network that is, the Model cell of the PyTorch notebook says.
 
@@ -14,17 +14,14 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import torch
+from rosetta import inputs, project
+from rosetta.spec import workload as workloads
+from rosetta.spec.workload import Workload
 from torch import nn
-
-sys.path.insert(0, str(Path(__file__).parent))
-from rosetta import inputs, project  # noqa: E402
-from rosetta.spec import workload as workloads  # noqa: E402
-from rosetta.spec.workload import Workload  # noqa: E402
 
 NETWORKS = {"resnet50_features": "ResNet50", "densenet_chexnet": "DenseNet121"}
 

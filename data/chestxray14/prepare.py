@@ -219,7 +219,7 @@ FILES = {False: 8192, True: 256}  # smoke?
 SEED = 20180604
 PREVALENCE = 0.12  # of each finding in an image
 CONTRAST = (8.0, 70.0)  # grey levels of a mark; the noise is NOISE
-NOISE, LEVELS = 5.0, 4  # grey levels; steps of four halve the files, to the size of real ones
+NOISE, LEVELS = 5.0, 4  # grey levels; steps of four give files of real size (45 kB)
 TASK = 32  # images per call of a process
 COLUMNS = [
     *HEADER,

@@ -59,7 +59,9 @@ def compare(
     """
     bounds, found = workload.parity, Agreement()
     losses = Agreement()
-    compare_losses(losses, arrays.get("losses"), reference.get("losses"), workload, precision, steps)
+    compare_losses(
+        losses, arrays.get("losses"), reference.get("losses"), workload, precision, steps
+    )
     for group, limit in (
         ("activations", bounds.bound_activations),
         ("gradients", bounds.bound_gradients),
@@ -159,10 +161,10 @@ def _tensors(
             continue
         scale = max(norms[name], floor) or 1.0
         error = float(np.linalg.norm(_floats(mine) - _floats(base))) / scale
-        if error > bound:
+        if not error <= bound:  # also where the reference is not a number
             text = f"{prefix}{name}: relative error {error:.1e}, bound {bound:.1e}"
             found.findings.append(text)
-        if worst is None or error > worst["error"]:
+        if np.isfinite(error) and (worst is None or error > worst["error"]):
             worst = {"tensor": name, "error": error, "bound": bound}
     if worst:
         found.worst[group] = worst

@@ -242,7 +242,9 @@ def _orders(
 def _synthetic(workload: Workload, profile: Profile) -> dict[str, np.ndarray]:
     if not profile.synthetic:
         return {}
-    return {"synthetic.x": _samples(stream(workload, "synthetic"), profile.synthetic, workload.input)}
+    return {
+        "synthetic.x": _samples(stream(workload, "synthetic"), profile.synthetic, workload.input)
+    }
 
 
 def _store(array: np.ndarray) -> dict[str, Any]:

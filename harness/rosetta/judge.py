@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -286,39 +288,43 @@ def _pairwise(
     return {**compared, "against": "the float64 reference", "pairwise": named}
 
 
-class _Arrays(dict):
-    """The arrays of a file, read when asked for, so that two networks fit into memory."""
+class _Arrays(Mapping):
+    """The arrays of a file, each read when asked for: two whole networks need not fit in memory."""
 
     def __init__(self, file: Any, names: list[str]) -> None:
-        super().__init__(dict.fromkeys(names))
-        self._file = file
+        self._file, self._names = file, names
 
     def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
         try:
             return self._file[name]
         except Exception as error:  # zipfile, zlib, NumPy and the pickle ban each raise their own
             raise ResultError(f"{name} cannot be read: {error}") from error
 
-    def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
-    def __enter__(self) -> _Arrays:
-        return self
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
 
-    def __exit__(self, *_: Any) -> None:
-        if hasattr(self._file, "close"):
-            self._file.close()
+    def __len__(self) -> int:
+        return len(self._names)
 
 
-def _open(path: Path) -> _Arrays:
+@contextmanager
+def _open(path: Path) -> Iterator[_Arrays]:
     """parity.npz, or features.npy as the one array ``features``."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except Exception as error:  # as above
-        raise ResultError(f"{path.name} cannot be read: {error}") from error
-    if isinstance(loaded, np.ndarray):
-        return _Arrays({path.stem: loaded}, [path.stem])
-    return _Arrays(loaded, loaded.files)
+    with path.open("rb") as file:
+        try:
+            loaded = np.load(file, allow_pickle=False)
+        except Exception as error:  # as above
+            raise ResultError(f"{path.name} cannot be read: {error}") from error
+        if isinstance(loaded, np.ndarray):
+            yield _Arrays({path.stem: loaded}, [path.stem])
+        else:
+            with loaded:
+                yield _Arrays(loaded, loaded.files)
 
 
 def _recorded(run: store.Run, job: str, kind: str) -> np.ndarray:

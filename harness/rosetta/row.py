@@ -28,9 +28,9 @@ class Parity:
     first_loss: float | None = None  # relative error of the first loss
     losses: float | None = None  # largest relative error of the 20 losses
     curve: tuple[float | None, ...] = ()  # the losses themselves; None: not a finite number
-    reference_curve: tuple[float, ...] = ()  # those of the float64 reference
     worst: dict[str, dict] = field(default_factory=dict)  # group -> tensor, error, bound
     reason: str = ""  # the first tensor that leaves its bound, or why nothing was compared
+    reference_curve: tuple[float, ...] = ()  # losses of the float64 reference
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Row:
     threads: int
     inputs: str  # digest
     version: str  # of the framework
+    lock: str = ""  # digest of the lock file its environment was built from
     # speed
     n: int = 0  # rounds
     step_seconds: Interval | None = None
@@ -101,7 +102,7 @@ class Row:
     curve: tuple[float | None, ...] = ()  # loss of training steps, thinned to at most 500
     # what agrees
     parity: Parity | None = None
-    # of all images the worst: error (Euclidean, relative), cosine; images, against (whose features);
+    # of all images the worst: error (Euclidean, relative), cosine; images; against: whose features;
     # pairwise: the same against the named reference framework
     features: dict | None = None
     # where it comes from, relative to the project

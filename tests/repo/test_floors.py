@@ -13,6 +13,7 @@ FLOORS = {
         {"spec", "schema", "stats", "row", "progress"},
         {"datasets", "env", "machine", "store", "weights"},
         {"inputs"},
+        {"agreement", "measured"},
         {"judge"},
         {"rows"},
         {"runner", "report"},

@@ -10,9 +10,11 @@ from rich.table import Table
 
 from .. import machine
 from ..env import environments
+from ..env.environments import Environment
 from ..progress import output
 from ..runner import plan
 from ..spec import framework, workload
+from ..spec.framework import Framework
 
 
 def command(
@@ -24,7 +26,7 @@ def command(
     frameworks = [framework.load(name) for name in framework.names()]
     workloads = [workload.load(name) for name in workload.names()]
     options = plan.Options(profile="quick", device=device, threads=0, variants=("all",))
-    outcomes = {f.name: environments.outlook(f, device) for f in frameworks}
+    outcomes = {f.name: _outlook(f, device) for f in frameworks}
     cells = plan.cells(frameworks, workloads, options, outcomes)
     if as_json:
         keys = ("framework", "workload", "variant", "precision", "device", "state", "reason")
@@ -36,3 +38,14 @@ def command(
         state = f"{cell.state}: {cell.reason}" if cell.reason else "can be measured"
         table.add_row(cell.workload, cell.feed, cell.framework, cell.variant, cell.category, state)
     output.print(table)
+
+
+def _outlook(framework: Framework, device: str) -> Environment | str:
+    """Its environment, "planned" where one can be built, or why there can be none."""
+    if ready := environments.status(framework, device):
+        return ready
+    try:
+        environments.choose(framework, device)
+        return "planned"
+    except environments.NotInstallable as reason:
+        return f"not installable: {reason}"

@@ -13,7 +13,9 @@ from ..spec import workload as workloads
 
 
 def command(
-    names: Annotated[list[str] | None, typer.Argument(help="workloads or datasets; none: all")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="workloads or datasets; none: all")
+    ] = None,
     profile: Annotated[str, typer.Option(help="smoke, quick or full")] = "full",
     stand_in: Annotated[bool, typer.Option(help="the built-in data, even where real is")] = False,
     download: Annotated[bool, typer.Option(help="fetch missing data officially")] = True,

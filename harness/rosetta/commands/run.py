@@ -49,6 +49,13 @@ def command(
     profile = profile or ("full" if device == "cuda" else "quick")
     _one_of("profile", profile, PROFILES)
     _one_of("data", data, ("auto", "stand-in"))
+    chosen = [
+        framework.load(n) for n in plan.choose(frameworks or [], framework.names(), "framework")
+    ]
+    wanted = [workload.load(n) for n in plan.choose(workloads or [], workload.names(), "workload")]
+    known = sorted({name for f in chosen for name in f.variants})
+    if variants:
+        plan.choose(variants, ["all", *known], "variant")
     options = plan.Options(
         profile=profile,
         device=device,
@@ -63,9 +70,9 @@ def command(
         data=data,
     )
     source = inputs.Source(data == "stand-in", profile == "full", large=download)
-    chosen = plan.choose(frameworks or [], framework.names(), "framework")
-    wanted = plan.choose(workloads or [], workload.names(), "workload")
-    console.print(f"profile {profile}, {device}, {options.threads} threads: {', '.join(chosen)}")
+    console.print(
+        f"profile {profile}, {device}, {options.threads} threads: {', '.join(f.name for f in chosen)}"
+    )
     try:
         record = run(chosen, wanted, options, source)
     finally:  # also after Ctrl-C: what was measured stands in the tables

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import time
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
 from ..errors import EnvironmentFailed
+from ..progress import console
 from ..spec.framework import Framework
 from . import interpreters, kernels, locks, record, uv
 from .exclusive import Say, exclusive
 from .locks import Lock
 from .orchestrating import python_in
 from .record import Environment
+from .telling import telling
 
 
 class NotInstallable(EnvironmentFailed):
-    """Not offered on this device, no lock for this platform, or no interpreter: a row, no failure."""
-
-
-def default_device() -> str:
-    """``cuda`` where the NVIDIA driver lists a GPU, else ``cpu``."""
-    tool = shutil.which("nvidia-smi")
-    if not tool:
-        return "cpu"
-    listing = subprocess.run([tool, "-L"], capture_output=True, text=True)
-    return "cuda" if listing.returncode == 0 and "GPU 0" in listing.stdout else "cpu"
+    """Not offered on this device, no lock for this platform, no interpreter: a row, no failure."""
 
 
 def status(framework: Framework, device: str) -> Environment | None:
@@ -63,6 +55,26 @@ def ensure(framework: Framework, device: str, say: Say) -> Environment:
                 environment = _build(framework, device, say, descriptor)
     kernels.write(framework, environment)
     return environment
+
+
+def outcome(framework: Framework, device: str) -> Environment | str:
+    """``ensure`` with its progress on the terminal; a failure as "state: reason"."""
+    began = time.monotonic()
+    known = status(framework, device)
+    try:
+        with telling(framework.title) as say:
+            environment = ensure(framework, device, say)
+    except NotInstallable as error:
+        return f"not installable: {_sentence(error)}"
+    except EnvironmentFailed as error:
+        return f"failed: {_sentence(error)}"
+    if known is None:
+        console.print(f"{framework.title}: ready after {time.monotonic() - began:.0f} s")
+    return environment
+
+
+def _sentence(error: EnvironmentFailed) -> str:
+    return str(error).replace("\n  Fix: ", "; ")
 
 
 def forget(framework: Framework, device: str) -> None:

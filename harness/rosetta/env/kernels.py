@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -31,7 +32,8 @@ def spec(framework: Framework, environment: Environment) -> dict[str, object]:
         start = ["-c", _WITH_OVERLAY.format(overlay=environment.overlay)]
     else:
         start = ["-m", "ipykernel_launcher"]
-    variables = {**framework.environment, "PYTHONPATH": str(project.HARNESS)}
+    path = os.pathsep.join([str(project.HARNESS), *environment.paths])
+    variables = {**framework.environment, "PYTHONPATH": path}
     if environment.adopted:  # a foreign environment stays as it is, down to its __pycache__
         variables["PYTHONPYCACHEPREFIX"] = str(project.home() / "env" / "pycache")
     return {

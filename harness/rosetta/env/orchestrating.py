@@ -1,4 +1,4 @@
-"""The orchestrating environment: everything but the frameworks. Needs the standard library alone."""
+"""The orchestrating environment: all but the frameworks. Needs the standard library alone."""
 
 from __future__ import annotations
 

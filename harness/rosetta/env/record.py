@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .. import project
 from ..errors import EnvironmentFailed
@@ -49,12 +52,18 @@ class Environment:
     python: str  # its interpreter
     python_version: str
     lock: str  # the lock file's name; of an adopted one, the lock it is compared with, or ""
-    lock_digest: str
+    lock_digest: str  # of an adopted one, of all its versions
     tested: bool
     adopted: bool = False
     overlay: str = ""  # a folder with what an adopted environment lacked
+    paths: tuple[str, ...] = ()  # PYTHONPATH under which it was adopted
     versions: dict[str, str] = field(default_factory=dict)  # what is really installed
     differences: tuple[Difference, ...] = ()  # from the lock
+
+    def facts(self) -> dict[str, Any]:
+        """What a result says about it: no path of this machine."""
+        private = "framework", "kernel", "python", "overlay", "paths"
+        return {key: value for key, value in asdict(self).items() if key not in private}
 
 
 def kernel_name(framework: str, device: str) -> str:
@@ -76,6 +85,7 @@ def read(kernel: str) -> Environment | None:
     if table.pop("schema", None) != SCHEMA:
         return None
     table["differences"] = tuple(Difference(**entry) for entry in table["differences"])
+    table["paths"] = tuple(table["paths"])
     return Environment(**table)
 
 
@@ -93,27 +103,42 @@ def discard(kernel: str) -> None:
     _file(kernel).unlink(missing_ok=True)
 
 
-def inventory(python: Path | str, overlay: str = "") -> tuple[str, dict[str, str]]:
+def inventory(
+    python: Path | str, overlay: str = "", paths: Iterable[str] = ()
+) -> tuple[str, dict[str, str]]:
     """Python's version, and all distributions with their versions, as that interpreter sees them.
 
     Raises:
         EnvironmentFailed: It does not start, or is too old for ``importlib.metadata`` (3.8).
     """
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     try:
         done = subprocess.run(
             [python, "-B", "-c", _INVENTORY, *([overlay] if overlay else [])],
             capture_output=True,
             text=True,
-            env=clean,
+            env=clean_environment(paths),
         )
     except OSError as error:
         raise EnvironmentFailed(f"{python} does not start: {error.strerror}") from None
     if done.returncode:
-        raise EnvironmentFailed(f"{python}: {done.stderr.strip().splitlines()[-1]}")
+        raise EnvironmentFailed(
+            f"{python}: {(done.stderr.strip() or 'no message').splitlines()[-1]}"
+        )
     answer = json.loads(done.stdout)
     found = {canonical(name): version for name, version in answer["versions"].items()}
     return answer["python"], found
+
+
+def clean_environment(paths: Iterable[str] = ()) -> dict[str, str]:
+    """This process's variables, with ``paths`` as PYTHONPATH and nothing else about Python."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    joined = os.pathsep.join(paths)
+    return {**kept, "PYTHONPATH": joined} if joined else kept
+
+
+def digest(versions: dict[str, str]) -> str:
+    """sha256 of all names and versions."""
+    return hashlib.sha256(json.dumps(sorted(versions.items())).encode()).hexdigest()
 
 
 def differences(found: dict[str, str], locked: dict[str, str]) -> tuple[Difference, ...]:

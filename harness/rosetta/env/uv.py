@@ -69,11 +69,11 @@ def install(folder: Path, lock: Path, say: Say, keep_open: int | None = None) ->
         EnvironmentFailed: uv failed.
     """
     options = ["--require-hashes", "--no-deps", "--python", str(folder / "bin" / "python")]
-    options += _torch_options(lock)
+    options += torch_options(lock)
     run(["pip", "install", *options, "--requirement", str(lock)], say, keep_open)
 
 
-def _torch_options(lock: Path) -> list[str]:
+def torch_options(lock: Path) -> list[str]:
     """Where torch's CPU wheel is, if ``lock`` wants one that pip's find-links do not have."""
     wheel = re.search(r"^torch==(\S+\+cpu)", lock.read_text("utf-8"), re.MULTILINE)
     if not wheel:
@@ -127,7 +127,7 @@ def last_lines(message: str) -> str:
 
     The reason stands in committed results, and an index's address may hold a password.
     """
-    lines = [re.sub(r"^[\s×╰─▶│├>]+", "", line).strip() for line in message.splitlines()]
+    lines = [re.sub(r"^\W+", "", line).strip() for line in message.splitlines()]
     errors = [i for i, line in enumerate(lines) if line.startswith("error")]
     lines = [line for line in lines[errors[0] if errors else 0 :] if line]
     text = " | ".join(lines[:KEPT_LINES])

@@ -38,6 +38,8 @@ class Job:
         self.out.mkdir(parents=True, exist_ok=True)
         self.events = Path(given.get("events", self.out / "events.jsonl"))
         self.facts = dict(given, feed=self.feed, batch=self.batch, kinds=list(self.kinds))
+        for path in ("inputs", "out", "events"):
+            self.facts.pop(path, None)
 
 
 def _manifest(given, root):

@@ -27,7 +27,9 @@ Step.__doc__ = """One training step: sample numbers (batch,) int64, and (batch, 
 top, left and flip of the crop of each sample."""
 
 Layer = namedtuple("Layer", "name kind shape")
-Layer.__doc__ = "One layer to time alone: its name, its kind, the shape of its input with the batch."
+Layer.__doc__ = (
+    "One layer to time alone: its name, its kind, the shape of its input with the batch."
+)
 
 
 class Run:
@@ -265,9 +267,7 @@ class Run:
     def finish(self):
         """Closes the record. Shows the losses and, beside stored results, where this run stands."""
         peak = self._device_memory() if self._device_memory else None
-        self._recorder.event(
-            "memory", peak_host_bytes=peak_host_bytes(), peak_device_bytes=peak
-        )
+        self._recorder.event("memory", peak_host_bytes=peak_host_bytes(), peak_device_bytes=peak)
         self._recorder.close()
         return Summary(self._job, self._losses)
 

@@ -94,7 +94,9 @@ def speed(key: Conditions, rows: list[Row]) -> Table:
             _interval_times(rows, lambda row: row.step_seconds, f"time per {step}"),
             Column("n", lambda row: str(row.n) if row.n else fmt.MISSING),
             _times(rows, lambda row: row.epoch_seconds, "epoch"),
-            Column(f"{sample_word(key.workload)}s/s", lambda row: fmt.digits(row.samples_per_second)),
+            Column(
+                f"{sample_word(key.workload)}s/s", lambda row: fmt.digits(row.samples_per_second)
+            ),
             Column(f"ratio to {reference} (95 %)", lambda row: fmt.interval(row.ratio)),
             Column("verdict", lambda row: row.verdict or fmt.MISSING, words=True),
             _times(rows, lambda row: row.io_lag_seconds, "IO lag per step"),
@@ -139,11 +141,15 @@ def parity(rows: list[Row]) -> Table:
         "Parity",
         [
             *WHO,
-            Column("state", lambda row: row.parity.state if row.parity else "unverified", True, True),
+            Column(
+                "state", lambda row: row.parity.state if row.parity else "unverified", True, True
+            ),
             Column("first loss", lambda row: _parity(row, "first_loss")),
             Column("worst loss", lambda row: _parity(row, "losses")),
             Column("nearest to its bound", _worst, words=True),
-            Column("why", lambda row: (row.parity and row.parity.reason) or fmt.MISSING, words=True),
+            Column(
+                "why", lambda row: (row.parity and row.parity.reason) or fmt.MISSING, words=True
+            ),
         ],
         rows,
         note="Relative errors to the float64 reference, dropout off; losses: of all recorded steps "

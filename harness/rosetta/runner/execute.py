@@ -14,6 +14,7 @@ import psutil
 
 from .. import project
 from ..env.environments import Environment
+from ..inputs import write_whole
 from .plan import Job
 from .record import Record
 
@@ -50,9 +51,9 @@ def execute(record: Record, job: Job, environment: Environment, inputs: Path) ->
         "threads": job.parameters["threads"],
         "job": {
             **job.parameters,
-            "inputs": str(inputs),
-            "out": str(work),
-            "events": str(events),
+            "inputs": os.path.relpath(inputs, work),  # results name no path of a machine
+            "out": ".",
+            "events": os.path.relpath(events, work),
             "run": record.name,
         },
     }
@@ -64,6 +65,7 @@ def execute(record: Record, job: Job, environment: Environment, inputs: Path) ->
     except KeyboardInterrupt:
         record.note(job.id, "cut", attempt=attempt, seconds=time.monotonic() - start)
         raise
+    _name_no_paths(Path(spec["executed"]))
     state = "failed" if reason else "measured"
     seconds = time.monotonic() - start
     record.note(job.id, state, attempt=attempt, seconds=seconds, reason=reason)
@@ -140,6 +142,18 @@ def _variables(record: Record, job: Job) -> dict[str, str]:
         "CUDA_CACHE_PATH": str(cache / "cuda"),
         **job.environment,
     }
+
+
+def _name_no_paths(executed: Path) -> None:
+    """Papermill notes where the notebook stood; only the name is of use on another machine."""
+    if not executed.is_file():
+        return
+    notebook = json.loads(executed.read_text("utf-8"))
+    facts = notebook["metadata"].get("papermill", {})
+    for key in ("input_path", "output_path"):
+        facts[key] = Path(facts.get(key) or "").name
+    facts.pop("parameters", None)  # they stand in the injected cell
+    write_whole(executed, json.dumps(notebook, indent=1).encode())
 
 
 def _set_aside(events: Path) -> int:

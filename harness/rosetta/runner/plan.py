@@ -11,8 +11,8 @@ from typing import Any
 from .. import project
 from ..env.environments import Environment
 from ..errors import SpecError
-from ..spec.framework import Framework
-from ..spec.workload import KINDS, Workload
+from ..spec.framework import Framework, Variant
+from ..spec.workload import KINDS, Profile, Workload
 
 ROUNDS = {"smoke": 1, "quick": 3, "full": 10}
 ORDER = ("parity", "timing", "training", "layers")
@@ -105,9 +105,7 @@ def cells(
     ]
 
 
-def _variants(
-    workload: Workload, feed: str, framework: Framework, options: Options
-) -> list[Cell]:
+def _variants(workload: Workload, feed: str, framework: Framework, options: Options) -> list[Cell]:
     chosen = [
         variant
         for variant in framework.variants_of(workload.name)
@@ -140,8 +138,8 @@ def _state(cell: Cell, framework: Framework, outcome: Environment | str) -> Cell
 
 def jobs(
     planned: list[Cell],
-    workloads: dict[str, Workload],
-    frameworks: dict[str, Framework],
+    workloads: list[Workload],
+    frameworks: list[Framework],
     options: Options,
 ) -> list[Job]:
     """The jobs of the cells that can be measured, in the order in which they run.
@@ -151,16 +149,20 @@ def jobs(
     that were asked for by name.
     """
     able = [cell for cell in planned if cell.state == "planned"]
+    workload_of = {w.name: w for w in workloads}
+    framework_of = {f.name: f for f in frameworks}
     found = []
     for kind in (kind for kind in ORDER if kind in options.kinds):
         rounds = (options.rounds or ROUNDS[options.profile]) if kind == "timing" else 1
-        fit = [cell for cell in able if _does(cell, kind, workloads[cell.workload], options)]
+        fit = [cell for cell in able if _does(cell, kind, workload_of[cell.workload], options)]
         if kind == "parity":
-            fit = _references(fit, frameworks) + fit
+            fit = _references(fit, framework_of) + fit
         for number in range(1, rounds + 1):
             start = (number - 1) % max(1, len(fit))
             for cell in fit[start:] + fit[:start]:
-                found.append(_job(cell, kind, number, workloads[cell.workload], frameworks, options))
+                variant = framework_of[cell.framework].variants[cell.variant]
+                profile = workload_of[cell.workload].profiles[options.profile]
+                found.append(_job(cell, kind, number, profile, variant, options))
     return found
 
 
@@ -188,12 +190,10 @@ def _job(
     cell: Cell,
     kind: str,
     number: int,
-    workload: Workload,
-    frameworks: dict[str, Framework],
+    profile: Profile,
+    variant: Variant,
     options: Options,
 ) -> Job:
-    profile = workload.profiles[options.profile]
-    variant = frameworks[cell.framework].variants[cell.variant]
     parameters = {
         "schema": 1,
         "workload": cell.workload,

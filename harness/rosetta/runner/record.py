@@ -57,9 +57,7 @@ class Record:
     def finished(self) -> bool:
         """Whether every job was measured or failed."""
         states = self.states()
-        return all(
-            states.get(job["id"], {}).get("state") in FINAL for job in self.document["jobs"]
-        )
+        return all(states.get(job["id"], {}).get("state") in FINAL for job in self.document["jobs"])
 
     def note(self, job: str, state: str, **fields: Any) -> None:
         """Appends the state of a job; on disk when this returns."""

@@ -19,8 +19,6 @@ from ..env import environments
 from ..env.environments import Environment
 from ..errors import RosettaError
 from ..progress import bar, console
-from ..spec import framework as frameworks_of
-from ..spec import workload as workloads_of
 from ..spec.framework import Framework
 from ..spec.workload import Workload
 from . import plan
@@ -31,8 +29,8 @@ from .record import FINAL, Record
 
 
 def run(
-    framework_names: list[str],
-    workload_names: list[str],
+    frameworks: list[Framework],
+    workloads: list[Workload],
     options: Options,
     source: inputs.Source,
 ) -> Record:
@@ -42,11 +40,9 @@ def run(
         KeyboardInterrupt: After what was measured has been judged.
         RosettaError: Nothing can be measured (bad input, missing data, full disk).
     """
-    frameworks = {name: frameworks_of.load(name) for name in framework_names}
-    workloads = {name: workloads_of.load(name) for name in workload_names}
     with alone():
-        outcomes = set_up(list(frameworks.values()), options.device)
-        manifests = prepare(list(workloads.values()), options.profile, source)
+        outcomes = {f.name: environments.outcome(f, options.device) for f in frameworks}
+        manifests = prepare(workloads, options.profile, source)
         record, jobs = _begin(frameworks, workloads, options, outcomes, manifests)
         try:
             _measure(record, jobs, outcomes, manifests)
@@ -79,14 +75,7 @@ def alone() -> Iterator[None]:
         lock.release()
 
 
-def set_up(frameworks: list[Framework], device: str) -> dict[str, Environment | str]:
-    """The environment of each framework, or why there is none ("state: reason")."""
-    return {f.name: environments.outcome(f, device) for f in frameworks}
-
-
-def prepare(
-    workloads: list[Workload], profile: str, source: inputs.Source
-) -> dict[str, Path]:
+def prepare(workloads: list[Workload], profile: str, source: inputs.Source) -> dict[str, Path]:
     """The manifest of each workload's canonical inputs, written now or found written."""
     manifests = {}
     for workload in workloads:
@@ -96,19 +85,19 @@ def prepare(
 
 
 def _begin(
-    frameworks: dict[str, Framework],
-    workloads: dict[str, Workload],
+    frameworks: list[Framework],
+    workloads: list[Workload],
     options: Options,
     outcomes: dict[str, Environment | str],
     manifests: dict[str, Path],
 ) -> tuple[Record, list[Job]]:
     """The run to go on with, where this very plan was cut off; else a new one."""
-    cells = plan.cells(list(frameworks.values()), list(workloads.values()), options, outcomes)
+    cells = plan.cells(frameworks, workloads, options, outcomes)
     jobs = plan.jobs(cells, workloads, frameworks, options)
     document: dict[str, Any] = {
         "profile": options.profile,
         "options": asdict(options),
-        "frameworks": {n: _framework(frameworks[n], outcomes[n]) for n in frameworks},
+        "frameworks": {f.name: _framework(f, outcomes[f.name]) for f in frameworks},
         "inputs": {n: _inputs(path) for n, path in manifests.items()},
         "cells": [{**asdict(cell), "id": cell.id} for cell in cells],
         "jobs": [
@@ -122,7 +111,9 @@ def _begin(
     if record := Record.unfinished(name, same):
         console.print(f"going on with {record.name}, which was cut off")
         return record, jobs
-    created = Record.create(name, {"plan": same, "machine": {"name": name, **facts}, **_commit(), **document})
+    created = Record.create(
+        name, {"plan": same, "machine": {"name": name, **facts}, **_commit(), **document}
+    )
     return created, jobs
 
 
@@ -146,10 +137,16 @@ def _measure(
 
 
 def _framework(framework: Framework, outcome: Environment | str) -> dict[str, Any]:
+    facts = {"title": framework.title, "distribution": framework.distribution}
     if isinstance(outcome, str):
         state, _, reason = outcome.partition(": ")
-        return {"title": framework.title, "state": state, "reason": reason}
-    return {"title": framework.title, "state": "ready", "reason": "", **outcome.facts()}
+        return {**facts, "state": state, "reason": reason, "version": ""}
+    builds = (framework.distribution, *framework.builds)
+    version = next((outcome.versions[b] for b in builds if b in outcome.versions), "")
+    known = asdict(outcome)
+    for key in ("python", "overlay"):  # paths of this machine
+        del known[key]
+    return {**facts, "state": "ready", "reason": "", "version": version, **known}
 
 
 def _inputs(path: Path) -> dict[str, Any]:

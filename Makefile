@@ -1,0 +1,56 @@
+# Each line is one command of the suite's command line, or of pytest. `make` shows this list.
+PYTHON ?= python3
+ENVIRONMENTS = $(or $(ROSETTA_HOME),.rosetta)/env
+ROSETTA = $(ENVIRONMENTS)/rosetta/bin/rosetta
+PYTEST = $(ENVIRONMENTS)/dev/bin/python -m pytest
+RUFF = $(ENVIRONMENTS)/dev/bin/ruff
+JUPYTER = $(ENVIRONMENTS)/rosetta/bin/jupyter
+CHOICE = $(if $(FRAMEWORKS),--framework "$(FRAMEWORKS)") $(if $(WORKLOADS),--workload "$(WORKLOADS)")
+CHOICE += $(if $(VARIANTS),--variant "$(VARIANTS)") $(if $(PROFILE),--profile $(PROFILE))
+HOW = $(if $(DATA),--data $(DATA)) $(if $(DOWNLOAD),--download) $(if $(BATCH),--batch $(BATCH))
+HOW += $(if $(THREADS),--threads $(THREADS))
+
+.PHONY: help setup bench verify test test-fast lint table plots lab clean rosetta dev
+
+help:        ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+	@echo 'Variables: PROFILE FRAMEWORKS WORKLOADS VARIANTS DATA DOWNLOAD=1 BATCH THREADS PYTHON, as in'
+	@echo '  make bench PROFILE=smoke FRAMEWORKS="pytorch jax_flax" WORKLOADS=cnn_cifar10'
+
+setup: rosetta  ## build the environments of the frameworks (FRAMEWORKS; none: all)
+	$(ROSETTA) setup $(FRAMEWORKS)
+
+bench: rosetta  ## set up, prepare, measure; then tables and plots
+	$(ROSETTA) run $(CHOICE) $(HOW)
+
+verify: rosetta  ## check parameters, first losses, trajectories and environments
+	$(ROSETTA) verify
+
+test: dev    ## all tests, with the environments of all frameworks
+	$(ROSETTA) setup
+	$(PYTEST)
+
+test-fast: dev  ## the tests that need no framework and a few seconds each
+	$(PYTEST) -m "not slow and not frameworks"
+
+lint: dev    ## ruff's checks and its format
+	$(RUFF) check .
+	$(RUFF) format --check .
+
+table: rosetta  ## the tables of what was measured
+	$(ROSETTA) table
+
+plots: rosetta  ## the plots of what was measured
+	$(ROSETTA) plot
+
+lab: rosetta ## JupyterLab with the kernels of all built environments; registers nothing
+	JUPYTER_PATH=$(or $(ROSETTA_HOME),.rosetta)/jupyter $(JUPYTER) lab --notebook-dir=notebooks
+
+clean:       ## remove what can be made again: caches, environments, drawn data (not results/)
+	rm -rf $(or $(ROSETTA_HOME),.rosetta) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+rosetta:
+	@$(PYTHON) harness/bootstrap.py
+
+dev:
+	@$(PYTHON) harness/bootstrap.py dev

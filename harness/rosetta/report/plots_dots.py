@@ -1,0 +1,215 @@
+"""One line for each row, a dot with its interval: step time, ratio, lag, features, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from ..row import Interval, Row
+from . import format as fmt
+from .conditions import Conditions
+from .style import figure, label, mark_of, marks
+
+LOG_FROM = 12  # a wider range than this between the least and the greatest needs a log axis
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One value of one row, with the text at its right."""
+
+    row: Row
+    value: Interval
+    text: str
+
+
+def step(key: Conditions, rows: list[Row]) -> Figure | None:
+    """Time per step."""
+    timed = [row for row in rows if row.step_seconds]
+    unit = fmt.unit(row.step_seconds.median for row in timed)
+    dots = [
+        Dot(r, scaled(r.step_seconds, unit), fmt.interval(r.step_seconds, unit.scale))
+        for r in timed
+    ]
+    return one_panel("time per step", key, dots, f"time per step [{unit.name}]")
+
+
+def ratio(key: Conditions, rows: list[Row]) -> Figure | None:
+    """Time relative to the reference, with the line at one."""
+    dots = [
+        Dot(row, row.ratio, f"{fmt.interval(row.ratio)} {row.verdict}") for row in rows if row.ratio
+    ]
+    name = next((row.reference for row in rows if row.reference), "the reference")
+    return one_panel(
+        f"ratio to {name}", key, dots, f"time / time of {name}  (below 1: faster)", one=True
+    )
+
+
+def lag(key: Conditions, rows: list[Row]) -> Figure | None:
+    """What reading files adds to a step."""
+    dots = [
+        Dot(row, row.io_lag, f"{fmt.interval(row.io_lag)}  + {fmt.duration(row.io_lag_seconds)}")
+        for row in rows
+        if row.io_lag
+    ]
+    return one_panel("IO lag", key, dots, "time from files / time from synthetic tensors", one=True)
+
+
+def features(key: Conditions, rows: list[Row]) -> Figure | None:
+    """How far the features are from the reference's."""
+    known = [row for row in rows if row.features and row.features.get("error")]
+    dots = [
+        Dot(row, Interval(row.features["error"], None, None), fmt.error(row.features["error"]))
+        for row in known
+    ]
+    against = next((row.features.get("against") for row in known), None) or "the reference"
+    return one_panel(
+        "agreement of features", key, dots, f"worst relative error to {against}", log=True
+    )
+
+
+def scaled(value: Interval, unit: fmt.Unit) -> Interval:
+    """In ``unit``."""
+    bounds = (None if b is None else b / unit.scale for b in (value.low, value.high))
+    return Interval(value.median / unit.scale, *bounds)
+
+
+def one_panel(
+    title: str, key: Conditions, dots: list[Dot], axis: str, one: bool = False, log: bool = False
+) -> Figure | None:
+    """A figure of dots; None where there are none."""
+    if not dots:
+        return None
+    rounds = sorted({dot.row.n for dot in dots})
+    n = f"n = {' to '.join(map(str, dict.fromkeys((rounds[0], rounds[-1]))))} rounds"
+    bars = "; bars: 95 % interval" if any(dot.value.low is not None for dot in dots) else ""
+    fig, ax = figure(title, key, f"{n}{bars}; hollow: tuned.", 1.5 + 0.28 * len(dots))
+    draw(ax, dots)
+    if one:
+        ax.axvline(1, color="black", linewidth=1)
+    wide = log or spread([dot.value.median for dot in dots] + [1.0] * one) > LOG_FROM
+    finish(ax, axis, log=wide, zero=not one)
+    return fig
+
+
+def draw(ax: Axes, dots: list[Dot]) -> None:
+    """Dots with intervals, the first at the top, their text in the right margin."""
+    found = marks(dot.row for dot in dots)
+    for y, dot in enumerate(dots):
+        mark, value = mark_of(dot.row, found), dot.value
+        if value.low is not None and value.high is not None:
+            ax.plot([value.low, value.high], [y, y], color=mark.colour, linewidth=2.5, alpha=0.6)
+        ax.plot(value.median, y, "o", color=mark.colour, markerfacecolor=mark.face, markersize=6.5)
+        ax.text(1.01, y, dot.text, transform=ax.get_yaxis_transform(), va="center", fontsize=8)
+    rows_axis(ax, [label(dot.row) for dot in dots])
+
+
+def rows_axis(ax: Axes, labels: list[str]) -> None:
+    """One line of the y axis for each label, from top to bottom."""
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(len(labels) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+
+
+def spread(values: list[float]) -> float:
+    """Greatest over least of what is above zero."""
+    above = [value for value in values if value > 0]
+    return max(above) / min(above) if above else 1.0
+
+
+def finish(ax: Axes, axis: str, log: bool, zero: bool = True) -> None:
+    """The x axis: from zero, or logarithmic with plain numbers."""
+    ax.set_xlabel(axis + (", log scale" if log else ""))
+    if log:
+        ax.set_xscale("log")
+        log_ticks(ax.xaxis, *ax.get_xlim())
+    elif zero:
+        ax.set_xlim(left=0)
+
+
+def log_ticks(axis, low: float, high: float) -> None:
+    """Labelled at 1, 2, 5 over few decades, at powers of ten over many."""
+    few = high / low < 300
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=12))
+    axis.set_minor_formatter(NullFormatter())
+    if low > 1e-3 and high < 1e6:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
+def cost(key: Conditions, rows: list[Row]) -> Figure | None:
+    """Peak memory, and the first step with empty and with filled caches."""
+    known = [row for row in rows if row.peak_host_bytes or row.first_step_cold]
+    if not known:
+        return None
+    on_device = any(row.peak_device_bytes for row in known)
+    caption = "Cold: the framework's own caches empty; warm: filled."
+    fig, axes = figure(
+        "memory and first step", key, caption, 1.7 + 0.28 * len(known), 2, sharey=True
+    )
+    memory, first = axes
+    found = marks(known)
+    host = _bars(memory, known, lambda row: row.peak_host_bytes, 2**20, 0.34 if on_device else 0.5)
+    if on_device:
+        _bars(memory, known, lambda row: row.peak_device_bytes, 2**20, 0.34, 0.36, hatch="////")
+    memory.set_xlim(0, (host or 1) * 1.22)
+    memory.set_xlabel("peak memory [MiB]" + (", hatched: device" if on_device else " of the host"))
+    _first_steps(first, known, found)
+    rows_axis(memory, [label(row) for row in known])
+    return fig
+
+
+def _bars(
+    ax: Axes,
+    rows: list[Row],
+    get: Callable[[Row], int | None],
+    scale: float,
+    height: float,
+    shift: float = 0.0,
+    hatch: str = "",
+) -> float:
+    """Bars with their number; returns the greatest."""
+    found, greatest = marks(rows), 0.0
+    for y, row in enumerate(rows):
+        if (value := get(row)) is None:
+            continue
+        mark = mark_of(row, found)
+        face = mark.colour if mark.face != "white" else "white"
+        ax.barh(
+            y + shift,
+            value / scale,
+            height,
+            color=face,
+            edgecolor=mark.colour,
+            linewidth=1.4,
+            hatch=hatch,
+        )
+        ax.annotate(
+            fmt.digits(value / scale), (value / scale, y + shift), (3, 0), textcoords="offset points",
+            va="center", fontsize=7.5,
+        )  # fmt: skip
+        greatest = max(greatest, value / scale)
+    return greatest
+
+
+def _first_steps(ax: Axes, rows: list[Row], found: dict) -> None:
+    times = [t for row in rows for t in (row.first_step_cold, row.first_step_warm)]
+    unit = fmt.unit(times)
+    for y, row in enumerate(rows):
+        mark = mark_of(row, found)
+        ends = [t / unit.scale for t in (row.first_step_warm, row.first_step_cold) if t is not None]
+        ax.plot(ends, [y] * len(ends), color=mark.colour, linewidth=1, alpha=0.6)
+        for value, marker in ((row.first_step_warm, "<"), (row.first_step_cold, "s")):
+            if value is not None:
+                ax.plot(value / unit.scale, y, marker, color=mark.colour, markersize=6)
+    shapes = [
+        Line2D([], [], color="#444444", marker=marker, linestyle="", label=text)
+        for marker, text in (("s", "cold"), ("<", "warm"))
+    ]
+    ax.legend(handles=shapes, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
+    wide = spread([t / unit.scale for t in times if t]) > LOG_FROM
+    ax.tick_params(axis="y", length=0)
+    finish(ax, f"first step [{unit.name}]", log=wide)
