@@ -33,6 +33,7 @@ class Source:
     stand_in: bool = False  # ask for the built-in one even where real data is at hand
     download: bool = False  # fetch what is missing from its official address
     large: bool = False  # also above 1 GB
+    seed: int = 0  # another one draws other initial values, orders and crops
 
 
 def prepare(workload: Workload, profile: str, source: Source, progress=lambda *_: None) -> Path:
@@ -87,13 +88,13 @@ def write_whole(path: Path, content: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def stream(workload: Workload, what: str) -> np.random.Generator:
+def stream(workload: Workload, what: str, seed: int = 0) -> np.random.Generator:
     """The random numbers for one purpose: one purpose more leaves the others as they were."""
     purpose = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "little")
-    return np.random.default_rng([workload.seed, purpose])
+    return np.random.default_rng([workload.seed, purpose, seed])
 
 
-def initial(workload: Workload, tensor: Tensor) -> np.ndarray:
+def initial(workload: Workload, tensor: Tensor, seed: int = 0) -> np.ndarray:
     """A tensor as training starts from it, float32.
 
     Glorot & Bengio 2010, eq. 16: U(+-sqrt(6 / (fan_in + fan_out))) with the fans of the stored
@@ -102,8 +103,8 @@ def initial(workload: Workload, tensor: Tensor) -> np.ndarray:
     if tensor.init == "glorot_uniform":
         fans = (tensor.shape[0] + tensor.shape[1]) * prod(tensor.shape[2:])
         bound = sqrt(6 / fans)
-        drawn = stream(workload, f"tensors/{tensor.name}").uniform(-bound, bound, tensor.shape)
-        return drawn.astype(np.float32)
+        drawn = stream(workload, f"tensors/{tensor.name}", seed)
+        return drawn.uniform(-bound, bound, tensor.shape).astype(np.float32)
     value = 1.0 if tensor.init in ("ones", "buffer_ones") else 0.0
     return np.full(tensor.shape, value, np.float32)
 
@@ -177,12 +178,14 @@ def _build(workload: Workload, name: str, source: Source, progress) -> dict[str,
     pretrained = weights.find(workload)
     arrays = {
         **data.arrays,
-        **_orders(workload, profile, data.arrays),
+        **_orders(workload, profile, data.arrays, source.seed),
         **parity_batches(workload),
         **_synthetic(workload, profile),
     }
     arrays |= {f"parity/{key}": value for key, value in parity_tensors(workload).items()}
-    arrays |= {f"tensors/{key}": value for key, value in _start(workload, pretrained).items()}
+    arrays |= {
+        f"tensors/{key}": value for key, value in _start(workload, pretrained, source.seed).items()
+    }
     entries = {key: _store(value) for key, value in sorted(arrays.items())}
     together = hashlib.sha256("".join(f"{k}{e['sha256']}" for k, e in entries.items()).encode())
     return {
@@ -208,7 +211,9 @@ def _build(workload: Workload, name: str, source: Source, progress) -> dict[str,
     }
 
 
-def _start(workload: Workload, pretrained: weights.Weights | None) -> dict[str, np.ndarray]:
+def _start(
+    workload: Workload, pretrained: weights.Weights | None, seed: int
+) -> dict[str, np.ndarray]:
     """What training or feature extraction starts from.
 
     Without a loss to train on, feature extraction needs a batch norm that is not the identity: it
@@ -218,21 +223,21 @@ def _start(workload: Workload, pretrained: weights.Weights | None) -> dict[str, 
         return weights.take(pretrained, workload.tensors)
     if workload.phase == "forward":
         return parity_tensors(workload)
-    return {tensor.name: initial(workload, tensor) for tensor in workload.tensors}
+    return {tensor.name: initial(workload, tensor, seed) for tensor in workload.tensors}
 
 
 def _orders(
-    workload: Workload, profile: Profile, arrays: dict[str, np.ndarray]
+    workload: Workload, profile: Profile, arrays: dict[str, np.ndarray], seed: int
 ) -> dict[str, np.ndarray]:
     """order (epochs, samples) int64; augment (epochs, samples, 3) int64: top, left, flip."""
     samples = next((len(v) for k, v in arrays.items() if k in ("train.y", "train.x")), 0)
     if not samples:
         return {}
     epochs = profile.schedules["training"].epochs or 1
-    rng = stream(workload, "order")
+    rng = stream(workload, "order", seed)
     orders = {"order": np.stack([rng.permutation(samples) for _ in range(epochs)])}
     if augment := workload.train.get("augment"):
-        rng = stream(workload, "augment")
+        rng = stream(workload, "augment", seed)
         corners = rng.integers(0, augment["margin"] + 1, (epochs, samples, 2))
         flips = rng.integers(0, 2, (epochs, samples, 1))
         orders["augment"] = np.concatenate([corners, flips], axis=2)
@@ -298,6 +303,7 @@ def _recipe(workload: Workload, profile: str, source: Source) -> str:
     parts = [
         repr(workload),
         profile,
+        str(source.seed),
         data,
         pretrained.label if pretrained else "",
         hashlib.sha256(statistics.read_bytes()).hexdigest() if statistics.is_file() else "",

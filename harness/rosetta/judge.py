@@ -95,12 +95,17 @@ def find_reference(run: store.Run, workload: str) -> Reference | None:
             if record and path.is_file():
                 losses = tuple(record.last["parity"]["losses"])
                 return Reference(f"{candidate.name}/{job}", _sha256(path), path, losses)
+    return _trajectory(workload, wanted)
+
+
+def _trajectory(workload: str, wanted: str) -> Reference | None:
+    """The losses stored beside a workload, if they are of these very parity inputs."""
     path = _stored(workload)
     stored = json.loads(path.read_text("utf-8")) if path.is_file() else None
-    if stored and stored["inputs"] == wanted:
-        name = f"benchmarks/{workload}/{path.name}"
-        return Reference(name, _sha256(path), None, tuple(stored["losses"]))
-    return None
+    if stored is None or stored["inputs"] != wanted:
+        return None
+    name = f"benchmarks/{workload}/{path.name}"
+    return Reference(name, _sha256(path), None, tuple(stored["losses"]))
 
 
 def reference_jobs(run: store.Run, workload: str) -> list[str]:
@@ -210,29 +215,25 @@ def _score(predictions: np.ndarray, y: np.ndarray, spec: Workload) -> dict[str, 
 def _parity(
     run: store.Run, planned: dict[str, Any], spec: Workload, reference: Reference | None
 ) -> dict[str, Any]:
-    record = run.measured(planned["id"])
-    losses = record.last["parity"]["losses"]
-    document: dict[str, Any] = {
-        "state": "unverified",
-        "reason": "no float64 reference to compare with",
-        "against": reference.name if reference else None,
-        "curve": losses,
-        "reference_curve": [],
-        "features": None,
-    }
-    if planned["job"]["precision"] == "fp64":
-        return {**document, "state": "reference", "reason": "", "against": None}
-    if reference is None or (reference.path is None and not spec.parity.bound_losses):
-        return {**document, **asdict(Agreement())}
-    document["reference_curve"] = list(reference.losses[: len(losses)])
+    losses = run.measured(planned["id"]).last["parity"]["losses"]
     precision = planned["job"]["precision"]
     steps = planned["job"]["schedule"]["steps"] or 1
-    found = Agreement()
+    if precision == "fp64":  # it judges the others; the stored trajectory judges it
+        reference = _trajectory(spec.name, parity_digest(run, spec.name))
+    document: dict[str, Any] = {
+        "state": "unverified",
+        "against": reference.name if reference else None,
+        "curve": losses,
+        "reference_curve": list(reference.losses[: len(losses)]) if reference else [],
+        "parameters": None,
+        "features": None,
+    }
+    found, judged = Agreement(), False
     try:
         with _open(run.arrays(planned["id"]) / "parity.npz") as arrays:
-            if reference.path is None:
-                agreement.compare_losses(found, losses, reference.losses, spec, precision, steps)
-            else:
+            document["parameters"] = _parameters(arrays)
+            if reference and reference.path:
+                judged = True
                 with _open(reference.path) as base:
                     found = agreement.compare(arrays, base, spec, precision, steps)
                     if "features" in base:
@@ -240,17 +241,25 @@ def _parity(
                         compared = _pairwise(run, planned, mine, "parity", "parity.npz", base)
                         found.findings += [compared["problem"]] if "problem" in compared else []
                         document["features"] = compared
+            elif reference and spec.parity.bound_losses:
+                judged = True
+                agreement.compare_losses(found, losses, reference.losses, spec, precision, steps)
     except ResultError as error:
+        judged = True
         found.findings.append(str(error))
-    outside = bool(found.findings)
-    note = "losses only: the reference's tensors are not at hand" if not reference.path else ""
-    document |= {
-        **asdict(found),
-        "state": "outside" if outside else "verified",
-        "reason": found.findings[0] if outside else note,
-        "findings": found.findings[:FINDINGS],
-    }
-    return document
+    document |= {**asdict(found), "findings": found.findings[:FINDINGS]}
+    if not judged:
+        return {**document, "reason": "no float64 reference to compare with"}
+    if found.findings:
+        return {**document, "state": "outside", "reason": found.findings[0]}
+    note = "" if reference.path else "losses only: the reference's tensors are not at hand"
+    return {**document, "state": "verified", "reason": note}
+
+
+def _parameters(arrays: Mapping[str, np.ndarray]) -> int | None:
+    """How many numbers were trained: those that have a gradient."""
+    names = [n for n in arrays if n.startswith("gradient/") and n != "gradient/input"]
+    return sum(arrays[name].size for name in names) or None
 
 
 def _pairwise(

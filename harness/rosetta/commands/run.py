@@ -36,6 +36,7 @@ def command(
     rounds: Annotated[int, typer.Option(help="of fresh processes; 0: the profile's own")] = 0,
     timeout: Annotated[float, typer.Option(help="seconds for one job; 0: the profile's own")] = 0,
     data: Annotated[str, typer.Option(help="auto or stand-in")] = "auto",
+    seed: Annotated[int, typer.Option(help="another: other initial values and orders")] = 0,
     download: Annotated[bool, typer.Option(help="fetch data above 1 GB too")] = False,
     reference: Annotated[str, typer.Option(help="what ratios refer to")] = "pytorch/eager",
     as_json: Annotated[bool, typer.Option("--json", help="print the rows as JSON")] = False,
@@ -68,11 +69,11 @@ def command(
         precision=precision,
         reference=reference,
         data=data,
+        seed=seed,
     )
-    source = inputs.Source(data == "stand-in", profile == "full", large=download)
-    console.print(
-        f"profile {profile}, {device}, {options.threads} threads: {', '.join(f.name for f in chosen)}"
-    )
+    source = inputs.Source(data == "stand-in", profile == "full", download, seed)
+    names = ", ".join(f.name for f in chosen)
+    console.print(f"profile {profile}, {device}, {options.threads} threads: {names}")
     try:
         record = run(chosen, wanted, options, source)
     finally:  # also after Ctrl-C: what was measured stands in the tables

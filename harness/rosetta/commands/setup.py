@@ -10,9 +10,7 @@ from rich.table import Table
 
 from .. import machine
 from ..env import environments
-from ..env.adopt import adopt
 from ..env.environments import Environment
-from ..env.telling import telling
 from ..errors import SpecError
 from ..progress import output
 from ..runner import plan
@@ -33,19 +31,15 @@ def command(
     Exit code 1: an installation failed. What is not installable on this machine is no failure.
     """
     device = device or machine.device()
-    adopted = dict(_adoption(text) for text in use or [])
-    known = frameworks.names()
-    chosen = plan.choose([*(names or []), *adopted], known, "framework")
+    foreign = dict(_adoption(text) for text in use or [])
+    chosen = plan.choose([*(names or []), *foreign], frameworks.names(), "framework")
     outcomes = []
-    for framework in map(frameworks.load, chosen):
-        if framework.name in adopted:
-            with telling(framework.title) as say:
-                outcome = adopt(framework, device, adopted[framework.name], say)
+    for framework in map(frameworks.load, dict.fromkeys(chosen)):
+        if rebuild:
+            environments.forget(framework, device)
+        outcome = environments.outcome(framework, device, foreign.get(framework.name))
+        if framework.name in foreign and isinstance(outcome, Environment):
             _show_differences(framework, outcome)
-        else:
-            if rebuild:
-                environments.forget(framework, device)
-            outcome = environments.outcome(framework, device)
         outcomes.append((framework, outcome))
     _show(outcomes, device)
     if any(isinstance(o, str) and o.startswith("failed") for _, o in outcomes):
@@ -60,7 +54,8 @@ def _adoption(text: str) -> tuple[str, Path]:
 
 
 def _show(outcomes: list[tuple[Framework, Environment | str]], device: str) -> None:
-    table = Table("framework", "state", "Python", "version", "lock", title=f"device {device}")
+    table = Table("framework", "state", "Python", "version", title=f"device {device}")
+    table.add_column("lock", overflow="fold")
     for framework, outcome in outcomes:
         if isinstance(outcome, str):
             table.add_row(framework.title, outcome)
@@ -68,7 +63,7 @@ def _show(outcomes: list[tuple[Framework, Environment | str]], device: str) -> N
         names = framework.distribution, *framework.builds
         version = next(outcome.versions[n] for n in names if n in outcome.versions)
         state = "adopted" if outcome.adopted else "ready"
-        lock = outcome.lock + ("" if outcome.tested else " (untested)")
+        lock = outcome.lock + ("" if outcome.tested or outcome.adopted else " (untested)")
         table.add_row(framework.title, state, outcome.python_version, version, lock)
     output.print(table)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from enum import StrEnum
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 
 from ..report import conditions, historical, layers, render, results, tables
+from ..rows import document
 
 PIPE = 200  # columns of text where no terminal says how many it has
 
@@ -35,15 +37,15 @@ def command(
     machine: Annotated[list[str] | None, typer.Option(help="of results/; none: all")] = None,
     workload: Annotated[list[str] | None, typer.Option(help="none: all")] = None,
     by: Annotated[By, typer.Option(help="machine: the layout of 2018")] = By.CONDITIONS,
-    reference: Annotated[str, typer.Option(help="framework/variant")] = "pytorch/eager",
+    reference: Annotated[str, typer.Option(help="framework/variant; empty: each run's own")] = "",
     form: Annotated[Format, typer.Option("--format")] = Format.TERMINAL,
     as_json: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
 ) -> None:
     """Print results; CSV and JSON have the numbers as they are, in seconds and bytes."""
-    rows = results.load(machine, workload, reference)
+    rows = results.load(machine, workload, reference or None)
     form = Format.JSON if as_json else form
     if form is Format.JSON:
-        print(render.to_json(rows))
+        print(json.dumps(document(rows), allow_nan=False))
     elif by is By.MACHINE:
         _print(historical.by_machine(rows, set(workload) if workload else None), form)
     elif form is Format.CSV:

@@ -11,6 +11,7 @@ from ..errors import EnvironmentFailed
 from ..progress import console
 from ..spec.framework import Framework
 from . import interpreters, kernels, locks, record, uv
+from .adopt import adopt
 from .exclusive import Say, exclusive
 from .locks import Lock
 from .orchestrating import python_in
@@ -57,12 +58,20 @@ def ensure(framework: Framework, device: str, say: Say) -> Environment:
     return environment
 
 
-def outcome(framework: Framework, device: str) -> Environment | str:
-    """``ensure`` with its progress on the terminal; a failure as "state: reason"."""
+def outcome(framework: Framework, device: str, foreign: Path | None = None) -> Environment | str:
+    """``ensure`` with its progress on the terminal; a failure as "state: reason".
+
+    Args:
+        framework: Whose.
+        device: ``cpu`` or ``cuda``.
+        foreign: The interpreter of an environment to adopt instead of building one.
+    """
     began = time.monotonic()
     known = status(framework, device)
     try:
         with telling(framework.title) as say:
+            if foreign:
+                return adopt(framework, device, foreign, say)
             environment = ensure(framework, device, say)
     except NotInstallable as error:
         return f"not installable: {_sentence(error)}"

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+from jupyter_client.kernelspec import KernelSpecManager
 
 from .. import project
 from ..spec.framework import Framework
@@ -71,12 +71,10 @@ def install_for_user(framework: Framework, environment: Environment) -> Path:
 
 def remove_for_user(kernel: str) -> Path | None:
     """Removes it again; None if it was not there."""
-    manager = KernelSpecManager()
+    manager = KernelSpecManager(ensure_native_kernel=False)
     manager.kernel_dirs = [manager.user_kernel_dir]
-    try:
-        return Path(manager.remove_kernel_spec(user_name(kernel)))
-    except NoSuchKernel:
-        return None
+    name = user_name(kernel)
+    return Path(manager.remove_kernel_spec(name)) if name in manager.find_kernel_specs() else None
 
 
 def user_name(kernel: str) -> str:

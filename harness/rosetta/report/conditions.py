@@ -113,6 +113,17 @@ def subject(row: Row) -> str:
     return f"{row.title} {row.variant}"
 
 
+def labels(rows: list[Row]) -> list[str]:
+    """``subject`` of each row; with version, or lock, where two rows would have one name."""
+    named = [subject(row) for row in rows]
+    for longer in (
+        [f"{row.title} {row.version} {row.variant}" for row in rows],
+        [f"{row.title} {row.version} {row.variant} {row.lock[:8]}" for row in rows],
+    ):
+        named = [new if named.count(old) > 1 else old for old, new in zip(named, longer)]
+    return named
+
+
 def groups(rows: Iterable[Row]) -> list[tuple[Conditions, list[Row]]]:
     """Rows by equal conditions, the fastest first, those without a time last.
 
@@ -123,7 +134,7 @@ def groups(rows: Iterable[Row]) -> list[tuple[Conditions, list[Row]]]:
     loose: dict[Conditions, list[Row]] = defaultdict(list)
     for row in rows:
         key = Conditions.of(row)
-        (found if row.inputs else loose)[key].append(row)
+        (found if row.batch and row.inputs else loose)[key].append(row)
     for key, waiting in loose.items():
         homes = [k for k in found if k.planned() == key.planned()] or [key]
         for home in homes:

@@ -9,7 +9,7 @@ from statistics import median
 
 from ..row import Interval
 
-MISSING = "–"
+MISSING = "-"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def digits(value: float | None) -> str:
     """Three significant digits in plain notation.
 
     >>> digits(0.012345), digits(9.996), digits(12345.0), digits(None)
-    ('0.0123', '10.0', '12,300', '–')
+    ('0.0123', '10.0', '12,300', '-')
     """
     if value is None:
         return MISSING

@@ -98,8 +98,7 @@ def by_machine(rows: list[Row], workloads: set[str] | None = None) -> list[Table
 
 def _table(protocol: Protocol, rows: list[Row]) -> Table:
     same = [r for r in rows if (r.workload, r.feed) == (protocol.workload, protocol.feed)]
-    timed = [r for r in same if r.samples_per_second and r.profile != "smoke"]
-    timed.sort(key=lambda r: (r.variant_class != "default", r.title, r.variant, r.precision))
+    timed = _newest([r for r in same if r.samples_per_second and r.profile != "smoke"])
     old = [n for n in numbers() if (n.workload, n.feed) == (protocol.workload, protocol.feed)]
     cells: dict[str, dict[str, str]] = {}
     titles = {n.id: n.framework for n in old} | {r.framework: r.title for r in timed}
@@ -124,6 +123,18 @@ def _table(protocol: Protocol, rows: list[Row]) -> Table:
         ("framework", *columns),
         tuple((who, *(line.get(c, fmt.MISSING) for c in columns)) for who, line in cells.items()),
         _notes(old, same),
+    )
+
+
+def _newest(rows: list[Row]) -> list[Row]:
+    """Of a framework measured in several versions the last; default rows first, then by name."""
+    newest = {
+        (machine(row), row.framework, row.variant, row.precision): row
+        for row in sorted(rows, key=lambda row: row.run)
+    }
+    return sorted(
+        newest.values(),
+        key=lambda r: (r.variant_class != "default", r.title, r.variant, r.precision),
     )
 
 

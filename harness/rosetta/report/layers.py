@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..row import Row
 from . import format as fmt
-from .conditions import subject
+from .conditions import labels
 from .tables import Table
 
 GROUPS = 2  # column groups side by side: more do not fit a page
@@ -69,7 +69,8 @@ def pieces(row: Row) -> dict[str, Piece]:
 
 def tables(rows: list[Row]) -> list[Table]:
     """A table of all frameworks' totals, then the parts, ``GROUPS`` frameworks at a time."""
-    measured = {subject(row): pieces(row) for row in rows if row.layers}
+    known = [row for row in rows if row.layers]
+    measured = dict(zip(labels(known), map(pieces, known)))
     if not measured:
         return []
     names = list(dict.fromkeys(name for layers in measured.values() for name in layers))

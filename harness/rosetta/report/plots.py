@@ -15,6 +15,7 @@ from .plots_dots import cost, features, lag, ratio, step
 from .plots_layers import layers
 from .style import save, styled
 
+FOLDER = "plots"  # of a machine's results
 KINDS: dict[str, Callable[[Conditions, list[Row]], Figure | None]] = {
     "step": step,
     "ratio": ratio,

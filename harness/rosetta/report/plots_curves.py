@@ -9,7 +9,7 @@ from ..row import Row
 from ..spec import workload as workloads
 from . import format as fmt
 from .conditions import Conditions
-from .style import figure, legend_below, mark_of, marks
+from .style import figure, legend_below, marks
 
 SMOOTH = 25  # a training curve's bold line is the mean over this part of it
 
@@ -26,21 +26,14 @@ def parity(key: Conditions, rows: list[Row]) -> Figure | None:
     height = 3.6 + 0.11 * len(known)
     caption = "Dropout off, the same tensors and batches for all; n = 1 run each."
     fig, (losses, errors) = figure("parity", key, caption, height, 2)
-    found = marks(known)
     reference = next((r.parity.reference_curve for r in known if r.parity.reference_curve), ())
     if reference:
         steps = np.arange(1, len(reference) + 1)
-        losses.plot(
-            steps, reference, color="black", linewidth=3, alpha=0.35, label="float64 reference"
-        )
-    for row in known:
-        mark, curve = mark_of(row, found), _floats(row.parity.curve)
-        style = {
-            "color": mark.colour,
-            "linestyle": mark.line,
-            "linewidth": 1.4,
-            "label": mark.label,
-        }
+        style = {"color": "black", "linewidth": 3, "alpha": 0.35, "label": "float64 reference"}
+        losses.plot(steps, reference, **style)
+    for row, mark in zip(known, marks(known)):
+        curve = _floats(row.parity.curve)
+        style = {"color": mark.colour, "linestyle": mark.line, "label": mark.label}
         steps = np.arange(1, len(curve) + 1)
         losses.plot(steps, curve, **style)
         base = _floats(row.parity.reference_curve)[: len(curve)]
@@ -88,17 +81,15 @@ def training(key: Conditions, rows: list[Row]) -> Figure | None:
         return None
     caption = "Pale: the recorded losses; bold: their running mean; n = 1 run each."
     fig, ax = figure("training loss", key, caption, 3.9 + 0.11 * len(known))
-    found = marks(known)
-    for row in known:
-        mark, curve = mark_of(row, found), _floats(row.curve)
+    for row, mark in zip(known, marks(known)):
+        curve = _floats(row.curve)
+        style = {"color": mark.colour, "linestyle": mark.line, "label": mark.label}
         steps = np.linspace(1, row.trained_steps or len(curve), len(curve))
         ax.plot(steps, curve, color=mark.colour, linewidth=0.5, alpha=0.2)
         width = max(1, len(curve) // SMOOTH)
         kernel = np.ones(width) / width
         mean, middle = (np.convolve(v, kernel, "valid") for v in (curve, steps))
-        ax.plot(
-            middle, mean, color=mark.colour, linestyle=mark.line, linewidth=1.6, label=mark.label
-        )
+        ax.plot(middle, mean, **style)
     ax.set(xlabel="training step", ylabel="loss [nats]")
     ax.set_ylim(*_limits(ax))
     legend_below(ax)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -13,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ..row import Interval, Row
 from . import format as fmt
 from .conditions import Conditions
-from .style import figure, label, mark_of, marks
+from .style import Mark, figure, marks
 
 LOG_FROM = 12  # a wider range than this between the least and the greatest needs a log axis
 
@@ -56,7 +55,8 @@ def lag(key: Conditions, rows: list[Row]) -> Figure | None:
         for row in rows
         if row.io_lag
     ]
-    return one_panel("IO lag", key, dots, "time from files / time from synthetic tensors", one=True)
+    axis = "time from files / time from synthetic tensors; + difference per step"
+    return one_panel("IO lag", key, dots, axis, one=True)
 
 
 def features(key: Conditions, rows: list[Row]) -> Figure | None:
@@ -67,9 +67,10 @@ def features(key: Conditions, rows: list[Row]) -> Figure | None:
         for row in known
     ]
     against = next((row.features.get("against") for row in known), None) or "the reference"
-    return one_panel(
-        "agreement of features", key, dots, f"worst relative error to {against}", log=True
-    )
+    images = max((row.features.get("images") or 0 for row in known), default=0)
+    axis = f"worst relative error to {against}"
+    n = f"n = {images} images, the worst of them"
+    return one_panel("agreement of features", key, dots, axis, log=True, n=n)
 
 
 def scaled(value: Interval, unit: fmt.Unit) -> Interval:
@@ -79,15 +80,29 @@ def scaled(value: Interval, unit: fmt.Unit) -> Interval:
 
 
 def one_panel(
-    title: str, key: Conditions, dots: list[Dot], axis: str, one: bool = False, log: bool = False
+    title: str,
+    key: Conditions,
+    dots: list[Dot],
+    axis: str,
+    *,
+    one: bool = False,
+    log: bool = False,
+    n: str = "",
 ) -> Figure | None:
-    """A figure of dots; None where there are none."""
+    """A figure of dots; None where there are none.
+
+    Args:
+        axis: What the x axis shows.
+        one: A line at 1, and no zero.
+        log: Whatever the range.
+        n: How many there were of what; empty: rounds.
+    """
     if not dots:
         return None
     rounds = sorted({dot.row.n for dot in dots})
-    n = f"n = {' to '.join(map(str, dict.fromkeys((rounds[0], rounds[-1]))))} rounds"
+    n = n or f"n = {' to '.join(map(str, dict.fromkeys((rounds[0], rounds[-1]))))} rounds"
     bars = "; bars: 95 % interval" if any(dot.value.low is not None for dot in dots) else ""
-    fig, ax = figure(title, key, f"{n}{bars}; hollow: tuned.", 1.5 + 0.28 * len(dots))
+    fig, ax = figure(title, key, f"{n}{bars}; hollow: tuned.", 1.3 + 0.28 * len(dots))
     draw(ax, dots)
     if one:
         ax.axvline(1, color="black", linewidth=1)
@@ -98,14 +113,14 @@ def one_panel(
 
 def draw(ax: Axes, dots: list[Dot]) -> None:
     """Dots with intervals, the first at the top, their text in the right margin."""
-    found = marks(dot.row for dot in dots)
-    for y, dot in enumerate(dots):
-        mark, value = mark_of(dot.row, found), dot.value
+    found = marks([dot.row for dot in dots])
+    for y, (dot, mark) in enumerate(zip(dots, found)):
+        value = dot.value
         if value.low is not None and value.high is not None:
             ax.plot([value.low, value.high], [y, y], color=mark.colour, linewidth=2.5, alpha=0.6)
         ax.plot(value.median, y, "o", color=mark.colour, markerfacecolor=mark.face, markersize=6.5)
         ax.text(1.01, y, dot.text, transform=ax.get_yaxis_transform(), va="center", fontsize=8)
-    rows_axis(ax, [label(dot.row) for dot in dots])
+    rows_axis(ax, [mark.label for mark in found])
 
 
 def rows_axis(ax: Axes, labels: list[str]) -> None:
@@ -124,20 +139,16 @@ def spread(values: list[float]) -> float:
 def finish(ax: Axes, axis: str, log: bool, zero: bool = True) -> None:
     """The x axis: from zero, or logarithmic with plain numbers."""
     ax.set_xlabel(axis + (", log scale" if log else ""))
+    ax.tick_params(axis="y", length=0)
     if log:
         ax.set_xscale("log")
-        log_ticks(ax.xaxis, *ax.get_xlim())
+        low, high = ax.get_xlim()
+        few = high / low < 300
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=12))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     elif zero:
-        ax.set_xlim(left=0)
-
-
-def log_ticks(axis, low: float, high: float) -> None:
-    """Labelled at 1, 2, 5 over few decades, at powers of ten over many."""
-    few = high / low < 300
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=12))
-    axis.set_minor_formatter(NullFormatter())
-    if low > 1e-3 and high < 1e6:
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        ax.set_xlim(0, ax.dataLim.x1 * 1.06 or 1)
 
 
 def cost(key: Conditions, rows: list[Row]) -> Figure | None:
@@ -145,61 +156,38 @@ def cost(key: Conditions, rows: list[Row]) -> Figure | None:
     known = [row for row in rows if row.peak_host_bytes or row.first_step_cold]
     if not known:
         return None
-    on_device = any(row.peak_device_bytes for row in known)
-    caption = "Cold: the framework's own caches empty; warm: filled."
-    fig, axes = figure(
-        "memory and first step", key, caption, 1.7 + 0.28 * len(known), 2, sharey=True
-    )
-    memory, first = axes
+    caption = "Cold: the framework's own caches empty; warm: filled; hollow bars: tuned."
+    height = 1.5 + 0.28 * len(known)
+    fig, (memory, first) = figure("memory and first step", key, caption, height, 2, sharey=True)
     found = marks(known)
-    host = _bars(memory, known, lambda row: row.peak_host_bytes, 2**20, 0.34 if on_device else 0.5)
-    if on_device:
-        _bars(memory, known, lambda row: row.peak_device_bytes, 2**20, 0.34, 0.36, hatch="////")
-    memory.set_xlim(0, (host or 1) * 1.22)
-    memory.set_xlabel("peak memory [MiB]" + (", hatched: device" if on_device else " of the host"))
+    _memory(memory, known, found)
     _first_steps(first, known, found)
-    rows_axis(memory, [label(row) for row in known])
+    rows_axis(memory, [mark.label for mark in found])
     return fig
 
 
-def _bars(
-    ax: Axes,
-    rows: list[Row],
-    get: Callable[[Row], int | None],
-    scale: float,
-    height: float,
-    shift: float = 0.0,
-    hatch: str = "",
-) -> float:
-    """Bars with their number; returns the greatest."""
-    found, greatest = marks(rows), 0.0
-    for y, row in enumerate(rows):
-        if (value := get(row)) is None:
+def _memory(ax: Axes, rows: list[Row], found: list[Mark]) -> None:
+    on_device = any(row.peak_device_bytes for row in rows)
+    bars = [(y, row.peak_host_bytes, "") for y, row in enumerate(rows)]
+    if on_device:
+        bars = [(y - 0.2, bytes_, hatch) for y, bytes_, hatch in bars]
+        bars += [(y + 0.2, row.peak_device_bytes, "////") for y, row in enumerate(rows)]
+    style = {"height": 0.34 if on_device else 0.5, "linewidth": 1.4}
+    for y, bytes_, hatch in bars:
+        if bytes_ is None:
             continue
-        mark = mark_of(row, found)
-        face = mark.colour if mark.face != "white" else "white"
-        ax.barh(
-            y + shift,
-            value / scale,
-            height,
-            color=face,
-            edgecolor=mark.colour,
-            linewidth=1.4,
-            hatch=hatch,
-        )
-        ax.annotate(
-            fmt.digits(value / scale), (value / scale, y + shift), (3, 0), textcoords="offset points",
-            va="center", fontsize=7.5,
-        )  # fmt: skip
-        greatest = max(greatest, value / scale)
-    return greatest
+        mark, width = found[round(y)], bytes_ / 2**20
+        ax.barh(y, width, color=mark.face, edgecolor=mark.colour, hatch=hatch, **style)
+        place = {"xytext": (3, 0), "textcoords": "offset points", "va": "center"}
+        ax.annotate(fmt.digits(width), (width, y), fontsize=7.5, **place)
+    finish(ax, "peak memory [MiB]" + (", hatched: device" if on_device else " of the host"), False)
+    ax.set_xlim(right=ax.get_xlim()[1] * 1.12)  # room for the numbers
 
 
-def _first_steps(ax: Axes, rows: list[Row], found: dict) -> None:
+def _first_steps(ax: Axes, rows: list[Row], found: list[Mark]) -> None:
     times = [t for row in rows for t in (row.first_step_cold, row.first_step_warm)]
     unit = fmt.unit(times)
-    for y, row in enumerate(rows):
-        mark = mark_of(row, found)
+    for y, (row, mark) in enumerate(zip(rows, found)):
         ends = [t / unit.scale for t in (row.first_step_warm, row.first_step_cold) if t is not None]
         ax.plot(ends, [y] * len(ends), color=mark.colour, linewidth=1, alpha=0.6)
         for value, marker in ((row.first_step_warm, "<"), (row.first_step_cold, "s")):
@@ -211,5 +199,4 @@ def _first_steps(ax: Axes, rows: list[Row], found: dict) -> None:
     ]
     ax.legend(handles=shapes, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
     wide = spread([t / unit.scale for t in times if t]) > LOG_FROM
-    ax.tick_params(axis="y", length=0)
     finish(ax, f"first step [{unit.name}]", log=wide)

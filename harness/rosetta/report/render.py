@@ -1,12 +1,9 @@
-"""Tables and rows as text: a terminal's, Markdown, CSV, JSON."""
+"""Tables and rows as text: a terminal's, Markdown, CSV."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
-from math import isfinite
-from typing import Any
 
 import pandas as pd
 from rich import box
@@ -15,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from tabulate import tabulate
 
-from ..row import SCHEMA, Row
+from ..row import Row
 from .tables import Table
 
 LONG = ("layers", "curve", "samples", "notebooks", "parity", "features")
@@ -71,21 +68,3 @@ def table_csv(table: Table) -> str:
     """The table's own cells."""
     frame = pd.DataFrame(list(table.cells), columns=list(table.columns))
     return frame.to_csv(index=False, lineterminator="\n")
-
-
-def document(rows: Iterable[Row]) -> dict[str, Any]:
-    """The document that ``--json`` prints and ``rows.json`` holds; a loss that ran off is null."""
-    return {"schema": SCHEMA, "rows": [_finite(asdict(row)) for row in rows]}
-
-
-def to_json(rows: Iterable[Row], indent: int | None = None) -> str:
-    """``document`` as text."""
-    return json.dumps(document(rows), indent=indent, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not isfinite(value) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .. import project
+from .. import store
 from ..errors import ResultError, SpecError
 from ..row import Row
 from ..rows import rows as rows_of
@@ -16,28 +16,37 @@ def folders(machines: list[str] | None) -> list[Path]:
     Raises:
         ResultError: A machine without results, or no results at all.
     """
-    known = sorted({path.parents[1].name for path in project.RESULTS.glob("*/*/run.json")})
+    known = {folder.name: folder for folder in store.machines()}
+    if not known:
+        raise ResultError("results/ has no run of any machine", "rosetta run")
     for name in machines or ():
         if name not in known:
             raise ResultError(
-                f"no results of machine {name!r}: results/ has {', '.join(known) or 'none'}",
+                f"no results of machine {name!r}; results/ has {', '.join(known)}",
                 "rosetta run, or another --machine",
             )
-    if not known:
-        raise ResultError("results/ has no run of any machine", "rosetta run")
-    return [project.RESULTS / name for name in machines or known]
+    return [known[name] for name in machines or known]
 
 
-def load(machines: list[str] | None, workloads: list[str] | None, reference: str) -> list[Row]:
+def load(
+    machines: list[str] | None, workloads: list[str] | None, reference: str | None
+) -> list[Row]:
     """The rows of machines and workloads; None: all.
+
+    Args:
+        reference: "framework/variant" that ratios refer to; None: the one each run was given.
 
     Raises:
         ResultError: A machine without results, or no results at all.
-        SpecError: A workload of which there is no row.
+        SpecError: A workload or a reference of which there is no row.
     """
-    rows = [row for folder in folders(machines) for row in rows_of(folder, reference=reference)]
-    there = sorted({row.workload for row in rows})
-    for name in workloads or ():
-        if name not in there:
-            raise SpecError(f"no rows of workload {name!r}", f"one of: {', '.join(there)}")
+    rows = [row for folder in folders(machines) for row in rows_of(folder, reference)]
+    _there("workload", workloads or [], {row.workload for row in rows})
+    _there("reference", [reference] * bool(reference), {f"{r.framework}/{r.variant}" for r in rows})
     return [row for row in rows if not workloads or row.workload in workloads]
+
+
+def _there(what: str, asked: list[str], known: set[str]) -> None:
+    for name in asked:
+        if name not in known:
+            raise SpecError(f"no rows of {what} {name!r}", f"one of: {', '.join(sorted(known))}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ..inputs import write_whole
 from ..row import Row
-from .conditions import Conditions, subject
+from .conditions import Conditions, labels
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every common colour blindness.
 # The yellow is last: on white it needs the marks beside it.
@@ -52,6 +51,7 @@ RC = {
     "axes.axisbelow": True,
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
     "legend.frameon": False,
     "legend.fontsize": 8,
     "savefig.dpi": 110,
@@ -70,35 +70,27 @@ class Mark:
     label: str
 
 
-def marks(rows: Iterable[Row]) -> dict[tuple[str, str], Mark]:
-    """A mark for each framework and variant: the framework's colour, the variant's shape."""
-    rows = list(rows)
+def marks(rows: list[Row]) -> list[Mark]:
+    """A mark for each row: the framework's colour, a shape and a line for each of its variants."""
     frameworks = sorted({row.framework for row in rows})
     free = [colour for colour in PALETTE if colour not in COLOURS.values()]
     unnamed = [name for name in frameworks if name not in COLOURS]
     colours = COLOURS | {name: free[i % len(free)] for i, name in enumerate(unnamed)}
-    made = {}
-    for row in sorted(rows, key=lambda r: (r.framework, r.variant_class != "default", r.variant)):
-        seen = sum(framework == row.framework for framework, _ in made)
-        colour = colours[row.framework]
-        made[row.framework, row.variant] = Mark(
+    names = labels(rows)
+    made: dict[int, Mark] = {}
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].variant_class != "default", names[i]))
+    for i in order:
+        row, colour = rows[i], colours[rows[i].framework]
+        seen = sum(rows[j].framework == row.framework for j in made)
+        tuned = row.variant_class == "tuned"
+        made[i] = Mark(
             colour,
             MARKERS[seen % len(MARKERS)],
             LINES[seen % len(LINES)],
-            colour if row.variant_class == "default" else "white",
-            label(row),
+            "white" if tuned else colour,
+            names[i] + (" (tuned)" if tuned else ""),
         )
-    return made
-
-
-def mark_of(row: Row, found: dict[tuple[str, str], Mark]) -> Mark:
-    """The mark of ``row`` among ``marks(...)``."""
-    return found[row.framework, row.variant]
-
-
-def label(row: Row) -> str:
-    """The row's name beside its mark."""
-    return subject(row) + (" (tuned)" if row.variant_class == "tuned" else "")
+    return [made[i] for i in range(len(rows))]
 
 
 def figure(title: str, key: Conditions, caption: str, height: float, panels: int = 1, **kw):

@@ -34,6 +34,7 @@ class Options:
     precision: str = "fp32"
     reference: str = "pytorch/eager"
     data: str = "auto"
+    seed: int = 0
 
 
 @dataclass(frozen=True)

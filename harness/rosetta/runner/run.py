@@ -58,7 +58,7 @@ def run(
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Holds the machine: two runs at once would measure each other. A second one says who, waits."""
+    """Holds the machine, for two runs at once would measure each other; a second one waits."""
     path = Path(tempfile.gettempdir()) / f"rosetta-{getpass.getuser()}.lock"
     lock = filelock.FileLock(path)
     owner = path.with_suffix(".owner")

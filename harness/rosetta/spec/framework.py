@@ -55,10 +55,7 @@ class Framework:
     environment: dict[str, str] = field(default_factory=dict)  # of every kernel
     not_offered: tuple[NotOffered, ...] = ()
     judge: str = ""  # the variant whose float64 parity jobs judge every framework
-
-    @property
-    def folder(self) -> Path:
-        return project.NOTEBOOKS / self.name
+    folder: Path = Path()
 
     @property
     def locks(self) -> Path:
@@ -108,7 +105,7 @@ def load(name: str, folder: Path | None = None) -> Framework:
     )
     table["requires"] = {key: tuple(value) for key, value in table.get("requires", {}).items()}
     table["builds"] = tuple(table.get("builds", []))
-    framework = table_to(Framework, table, where)
+    framework = table_to(Framework, {**table, "folder": folder}, where)
     _check(framework, where)
     return framework
 

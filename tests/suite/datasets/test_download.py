@@ -1,4 +1,4 @@
-"""Against a real HTTP server on this machine, which can cut a connection and serve from a byte on."""
+"""Against a real HTTP server that cuts connections and serves from a byte on."""
 
 import hashlib
 import threading
@@ -10,6 +10,7 @@ from rosetta.datasets import download
 from rosetta.errors import DataError
 
 CONTENT = bytes((i * 7 + i // 251) % 256 for i in range(3_000_000))
+SIZE = len(CONTENT)
 SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -149,7 +150,7 @@ def toy(publisher, tmp_path, monkeypatch, home):
     folder.mkdir(parents=True)
     monkeypatch.setattr(project, "DATA", folder.parent)
 
-    def toy(size=len(CONTENT), url=publisher.url):
+    def toy(size=SIZE, url=publisher.url):
         (folder / "dataset.toml").write_text(TOML.format(url=url, bytes=size, sha=SHA))
         (folder / "prepare.py").write_text(PREPARE)
 

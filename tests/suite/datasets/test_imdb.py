@@ -75,7 +75,7 @@ def test_raw_text_is_tokenised_and_labelled_unofficial(load, real):
     [
         (
             lambda files: files[:-1],
-            r"expected 12500 train reviews of each kind, got \[12500, 12499",
+            r"expected 12500 train reviews of each kind, got \[2, 1\]",
         ),
         (lambda files: [*files[1:], (files[0][0], b" ")], r"0_5.txt is empty or there twice"),
         (lambda files: [*files, files[0]], "0_5.txt is empty or there twice"),
@@ -84,7 +84,7 @@ def test_raw_text_is_tokenised_and_labelled_unofficial(load, real):
 )
 def test_missing_empty_double_and_damaged_reviews_are_refused(load, real, change, expected):
     folder = real("imdb")
-    write_tar(folder / "aclImdb.tar.xz", change(list(reviews())))
+    write_tar(folder / "aclImdb.tar.xz", change(list(reviews(each=2))))
     (folder / "imdb_word_index.json").write_text(json.dumps(WORDS))
     with pytest.raises(DataError, match=expected):
         load("imdb")
@@ -96,7 +96,7 @@ def test_raw_text_needs_a_whole_word_index(load, real):
     with pytest.raises(DataError, match=r"imdb_word_index.json beside aclImdb.tar.xz, it is missi"):
         load("imdb")
     (folder / "imdb_word_index.json").write_text('{"a": 1, "b": 3}')
-    with pytest.raises(DataError, match="expected every rank from 1 on"):
+    with pytest.raises(DataError, match="expected words with ranks 1, 2, 3"):
         load("imdb")
     (folder / "imdb_word_index.json").write_text('{"a": 1, "b')
     with pytest.raises(DataError, match="not JSON"):
@@ -135,5 +135,5 @@ def test_other_npz_are_refused(load, real, arguments, expected):
 
 def test_an_official_npz_with_a_wrong_byte_is_refused(load, real):
     (real("imdb") / "imdb.npz").write_bytes(bytes(17_464_789))
-    with pytest.raises(DataError, match="expected sha256 69664113be75683a.*, found [0-9a-f]{64}"):
+    with pytest.raises(DataError, match=r"expected sha256 69664113be75683a.*, found [0-9a-f]{64}"):
         load("imdb")

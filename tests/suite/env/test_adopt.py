@@ -9,6 +9,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from rosetta.env import adopt, environments, interpreters, kernels, record, uv
 from rosetta.errors import EnvironmentFailed
+from rosetta.spec import framework as frameworks
 
 
 def foreign_venv(folder: Path, *packages: str) -> Path:
@@ -32,7 +33,7 @@ def test_it_stays_untouched_and_its_packages_win(make, tmp_path: Path, monkeypat
     framework = make()
     toml = framework.folder / "framework.toml"
     toml.write_text(toml.read_text().replace('"six==1.17.0"', '"six==1.17.0", "ipykernel"'))
-    framework = environments_load(framework)
+    framework = frameworks.load("tiny", framework.folder)
     python = foreign_venv(tmp_path / "theirs", "six==1.16.0", "traitlets==5.14.3")
     before = contents(tmp_path / "theirs")
     environment = adopt.adopt(framework, "cpu", python, print)
@@ -57,12 +58,6 @@ def test_it_stays_untouched_and_its_packages_win(make, tmp_path: Path, monkeypat
     assert "".join(said).split() == ["1.16.0", environment.overlay, "numpy"]
     assert contents(tmp_path / "theirs") == before
     assert environments.ensure(framework, "cpu", print) == environment
-
-
-def environments_load(framework):
-    from rosetta.spec import framework as frameworks
-
-    return frameworks.load(framework.name, framework.folder)
 
 
 @pytest.mark.slow

@@ -37,9 +37,7 @@ def test_a_python_without_a_lock_is_told_which_have_one(tmp_path: Path, monkeypa
     tag = orchestrating.locks.platform_tag()
     (tmp_path / "locks" / f"rosetta-{tag}-py310.txt").write_text("# tested\n")
     monkeypatch.setattr(project, "HARNESS", tmp_path)
-    with pytest.raises(
-        EnvironmentFailed, match=r"some for Python 3.10\n  Fix: make PYTHON=python3"
-    ):
+    with pytest.raises(EnvironmentFailed, match=r"Python 3.10\n  Fix: make PYTHON=python3"):
         orchestrating.own_lock("rosetta")
 
 

@@ -10,15 +10,20 @@ import threading
 from pathlib import Path
 
 import pytest
+import typer
 from rosetta import project
-from rosetta.cli import app
+from rosetta.commands import setup
 from rosetta.env import environments, record, uv
 from rosetta.env.environments import NotInstallable
 from rosetta.env.exclusive import exclusive
 from rosetta.errors import EnvironmentFailed
+from rosetta.spec import framework as frameworks
 from typer.testing import CliRunner
 
 from .conftest import WRONG
+
+app = typer.Typer()
+app.command()(setup.command)
 
 BUILD_UNTIL_KILLED = """
 import sys, threading
@@ -52,10 +57,8 @@ def test_built_once_then_reused(make, home: Path):
 @pytest.mark.slow
 def test_a_changed_lock_is_installed(make):
     environments.ensure(make(), "cpu", print)
-    other = (
-        "six==1.16.0 --hash=sha256:8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254"
-    )
-    framework = make(lock=f"# tested\n{other}\n")
+    digest = "8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254"
+    framework = make(lock=f"# tested\nsix==1.16.0 --hash=sha256:{digest}\n")
     assert environments.status(framework, "cpu") is None
     assert environments.ensure(framework, "cpu", print).versions == {"six": "1.16.0"}
 
@@ -78,7 +81,7 @@ def test_killed_in_the_middle_then_repaired(make, home: Path):
 def test_a_wrong_hash_fails_with_the_reason_and_the_others_go_on(make, monkeypatch):
     good, bad = make("good"), make("bad", lock=WRONG)
     monkeypatch.setattr(project, "NOTEBOOKS", good.folder.parent)
-    result = CliRunner().invoke(app, ["setup", "--device", "cpu"], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(app, ["--device", "cpu"], env={"COLUMNS": "200"})
     assert result.exit_code == 1
     assert "failed: " in result.output and "Hash mismatch" in result.output
     assert environments.status(good, "cpu") is not None
@@ -90,7 +93,7 @@ def test_without_an_interpreter_it_is_not_installable(make, monkeypatch):
     monkeypatch.setattr(project, "NOTEBOOKS", framework.folder.parent)
     with pytest.raises(NotInstallable, match=r"needs Python 3.98; none was found on PATH"):
         environments.ensure(framework, "cpu", print)
-    result = CliRunner().invoke(app, ["setup", "--device", "cpu"], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(app, ["--device", "cpu"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     assert "not installable: needs Python 3.98" in result.output
 
@@ -165,8 +168,6 @@ def test_the_cpu_wheel_of_torch_comes_from_find_links_if_it_is_there(
 @pytest.mark.frameworks
 @pytest.mark.parametrize("name", ["pytorch", "keras_tf", "jax_flax", "mxnet_gluon"])
 def test_the_real_environments_are_as_locked(name: str, monkeypatch: pytest.MonkeyPatch):
-    from rosetta.spec import framework as frameworks
-
     monkeypatch.delenv("ROSETTA_HOME")
     environment = environments.status(frameworks.load(name), "cpu")
     if environment is None:

@@ -35,7 +35,7 @@ def test_what_it_does_not_know_is_named(make, old, new, message):
 
 
 def test_an_unknown_framework_names_the_known_ones():
-    with pytest.raises(SpecError, match="'pytorhc' is not known: notebooks/ has .*pytorch"):
+    with pytest.raises(SpecError, match=r"'pytorhc' is not known: notebooks/ has .*pytorch"):
         frameworks.load("pytorhc")
 
 

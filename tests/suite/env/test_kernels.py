@@ -64,7 +64,8 @@ def test_installed_for_the_user_and_removed_again(make, tmp_path: Path, environm
     folder = make().folder
     code = (
         "import sys; from pathlib import Path; from rosetta import project;"
-        "project.NOTEBOOKS = Path(sys.argv.pop(1)); from rosetta.cli import main; main()"
+        "project.NOTEBOOKS = Path(sys.argv.pop(1)); import typer;"
+        "from rosetta.commands.kernel import command; typer.run(command)"
     )
     variables = {**os.environ, "HOME": str(user), "PYTHONPATH": str(project.HARNESS)}
     for name in ("JUPYTER_DATA_DIR", "XDG_DATA_HOME", "JUPYTER_PLATFORM_DIRS"):
@@ -76,10 +77,10 @@ def test_installed_for_the_user_and_removed_again(make, tmp_path: Path, environm
         return done.stdout
 
     assert not list(user.rglob("kernel.json"))
-    assert rosetta("kernel", "tiny", "--device", "cpu").startswith("installed ")
+    assert rosetta("tiny", "--device", "cpu").startswith("installed ")
     (spec,) = user.rglob("kernel.json")
     assert spec.parent.name == "rosetta-tiny"
     assert json.loads(spec.read_text())["env"]["TINY_BACKEND"] == "numpy"
-    assert rosetta("kernel", "tiny", "--device", "cpu", "--remove").startswith("removed ")
+    assert rosetta("tiny", "--device", "cpu", "--remove").startswith("removed ")
     assert not list(user.rglob("kernel.json"))
-    assert rosetta("kernel", "tiny", "--device", "cpu", "--remove") == "there was none\n"
+    assert rosetta("tiny", "--device", "cpu", "--remove") == "there was none\n"

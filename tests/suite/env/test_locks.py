@@ -13,9 +13,8 @@ from rosetta.env.locks import Lock
 from rosetta.spec import framework as frameworks
 
 ALL = sorted([*project.NOTEBOOKS.glob("*/locks/*.txt"), *project.HARNESS.glob("locks/*.txt")])
-LINE = re.compile(
-    r"#.*|[a-z0-9._-]+(\[[a-z0-9,-]+\])?==[^\s;]+( ;[^\\]+)? \\|    --hash=sha256:\w{64}.*"
-)
+PINNED = r"[a-z0-9._-]+(\[[a-z0-9,-]+\])?==[^\s;]+( ;[^\\]+)? \\"
+LINE = re.compile(rf"#.*|{PINNED}|    --hash=sha256:\w{{64}}( \\)?")
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: f"{path.parts[-3]}-{path.stem}")

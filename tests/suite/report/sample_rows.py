@@ -80,9 +80,14 @@ def parity(cell: int, steps: int, state: str = "verified") -> Parity:
     reason = "gradients: conv1.bias: 6.0e-01, bound 1.0e-04" if state == "outside" else ""
     worst_loss = max((abs(a / b - 1) for a, b in zip(curve, reference)), default=None)
     return Parity(
-        state, first_loss=size, losses=worst_loss, curve=tuple(curve), reference_curve=tuple(reference),
-        worst=worst, reason=reason,
-    )  # fmt: skip
+        state,
+        first_loss=size,
+        losses=worst_loss,
+        curve=tuple(curve),
+        reference_curve=tuple(reference),
+        worst=worst,
+        reason=reason,
+    )
 
 
 def measured(
@@ -108,8 +113,25 @@ def measured(
     jobs = [f"timing-{job}-r{k}" for k in (1, 2, 3)] + [f"parity-{job}-r1", f"training-{job}-r1"]
     compiled = "compile" in variant or framework == "jax_flax"
     row = Row(
-        framework, TITLES[framework], workload, feed, variant, variant_class, "fp32", "cpu", 1,
-        "measured", "", profile, MACHINE, RUN, data, "random", batch, 2, "0123456789abcdef",
+        framework,
+        TITLES[framework],
+        workload,
+        feed,
+        variant,
+        variant_class,
+        "fp32",
+        "cpu",
+        1,
+        "measured",
+        "",
+        profile,
+        MACHINE,
+        RUN,
+        data,
+        "random",
+        batch,
+        2,
+        "0123456789abcdef",
         VERSIONS[framework],
         n=3,
         step_seconds=Interval(step, step * (1 - half), step * (1 + half)),
@@ -127,7 +149,7 @@ def measured(
         layers=layer_times(workload, batch, speed, cell),
         samples=tuple(f"results/{MACHINE}/{RUN}/events/{j}.jsonl" for j in jobs),
         notebooks=tuple(f"results/{MACHINE}/{RUN}/notebooks/{j}.ipynb" for j in jobs),
-    )  # fmt: skip
+    )
     return replace(row, **other)
 
 
@@ -135,9 +157,27 @@ def unmeasured(workload: str, cell: int, state: str, reason: str, **other) -> Ro
     """A row that only says why it has no numbers."""
     framework, variant, variant_class, _ = CELLS[cell]
     row = Row(
-        framework, TITLES[framework], workload, "arrays", variant, variant_class, "fp32", "cpu", 1,
-        state, reason, "quick", MACHINE, RUN, "", "", 0, 0, "", VERSIONS[framework],
-    )  # fmt: skip
+        framework,
+        TITLES[framework],
+        workload,
+        "arrays",
+        variant,
+        variant_class,
+        "fp32",
+        "cpu",
+        1,
+        state,
+        reason,
+        "quick",
+        MACHINE,
+        RUN,
+        "",
+        "",
+        0,
+        0,
+        "",
+        VERSIONS[framework],
+    )
     return replace(row, **other)
 
 
@@ -145,12 +185,20 @@ def cnn(data: str = "stand-in", profile: str = "quick") -> list[Row]:
     """The CNN in four frameworks; one row outside its bound, one that failed."""
     trained = [
         measured(
-            "cnn_cifar10", cell, seconds=0.085, batch=64, data=data, profile=profile,
-            accuracy=0.612 + 0.003 * cell, accuracy_2018=0.6115 + 0.003 * cell, trained_steps=250,
-            band="not judged: 250 steps", curve=losses(250, 2.3, 1.1, cell),
+            "cnn_cifar10",
+            cell,
+            seconds=0.085,
+            batch=64,
+            data=data,
+            profile=profile,
+            accuracy=0.612 + 0.003 * cell,
+            accuracy_2018=0.6115 + 0.003 * cell,
+            trained_steps=250,
+            band="not judged: 250 steps",
+            curve=losses(250, 2.3, 1.1, cell),
         )
         for cell in (0, 1, 2, 3, 4, 5, 7, 8)
-    ]  # fmt: skip
+    ]
     failed = (
         "InvalidArgumentError: the XLA compiler gave up on conv3 with a message | of some length"
     )
@@ -160,9 +208,17 @@ def cnn(data: str = "stand-in", profile: str = "quick") -> list[Row]:
 def gru() -> list[Row]:
     """The GRU: official data, two frameworks that were not measured."""
     row = measured(
-        "gru_imdb", 0, seconds=0.064, batch=64, data="official", accuracy=0.856,
-        accuracy_2018=0.8559, trained_steps=1170, band="inside", curve=losses(500, 0.7, 0.2, 1),
-    )  # fmt: skip
+        "gru_imdb",
+        0,
+        seconds=0.064,
+        batch=64,
+        data="official",
+        accuracy=0.856,
+        accuracy_2018=0.8559,
+        trained_steps=1170,
+        band="inside",
+        curve=losses(500, 0.7, 0.2, 1),
+    )
     return [
         row,
         unmeasured("gru_imdb", 7, "not offered", "no notebook of this workload"),
@@ -198,7 +254,7 @@ def resnet() -> list[Row]:
                     "pairwise": pairwise,
                 },
                 layers=layer_times("resnet50_features", 16, CELLS[cell][3], cell),
-            )  # fmt: skip
+            )
         )
     return made
 
@@ -222,7 +278,7 @@ def densenet() -> list[Row]:
                     auc_classes=14 if extra else None,
                     trained_steps=500 if extra else None,
                     **extra,
-                )  # fmt: skip
+                )
             )
     return made
 
