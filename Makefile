@@ -1,10 +1,10 @@
 # Each line is one command of the suite's command line, or of pytest. `make` shows this list.
 PYTHON ?= python3
-ENVIRONMENTS = $(or $(ROSETTA_HOME),.rosetta)/env
-ROSETTA = $(ENVIRONMENTS)/rosetta/bin/rosetta
-PYTEST = $(ENVIRONMENTS)/dev/bin/python -m pytest
-RUFF = $(ENVIRONMENTS)/dev/bin/ruff
-JUPYTER = $(ENVIRONMENTS)/rosetta/bin/jupyter
+HOME_OF_RUNS = $(or $(ROSETTA_HOME),$(CURDIR)/.rosetta)
+ROSETTA = "$(HOME_OF_RUNS)/env/rosetta/bin/rosetta"
+PYTEST = "$(HOME_OF_RUNS)/env/dev/bin/python" -m pytest
+RUFF = "$(HOME_OF_RUNS)/env/dev/bin/ruff"
+JUPYTER = "$(HOME_OF_RUNS)/env/rosetta/bin/jupyter"
 CHOICE = $(if $(FRAMEWORKS),--framework "$(FRAMEWORKS)") $(if $(WORKLOADS),--workload "$(WORKLOADS)")
 CHOICE += $(if $(VARIANTS),--variant "$(VARIANTS)") $(if $(PROFILE),--profile $(PROFILE))
 HOW = $(if $(DATA),--data $(DATA)) $(if $(DOWNLOAD),--download) $(if $(BATCH),--batch $(BATCH))
@@ -44,10 +44,10 @@ plots: rosetta  ## the plots of what was measured
 	$(ROSETTA) plot
 
 lab: rosetta ## JupyterLab with the kernels of all built environments; registers nothing
-	JUPYTER_PATH=$(or $(ROSETTA_HOME),.rosetta)/jupyter $(JUPYTER) lab --notebook-dir=notebooks
+	JUPYTER_PATH="$(HOME_OF_RUNS)/jupyter" $(JUPYTER) lab --notebook-dir=notebooks
 
-clean:       ## remove what can be made again: caches, environments, drawn data (not results/)
-	rm -rf $(or $(ROSETTA_HOME),.rosetta) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+clean:       ## remove what can be made again: caches, environments, drawn and fetched data
+	rm -rf "$(HOME_OF_RUNS)" .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 rosetta:
 	@$(PYTHON) harness/bootstrap.py

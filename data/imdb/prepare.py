@@ -74,8 +74,8 @@ def sequences_to_ids(sequences: Iterable[list[int]], options: dict) -> np.ndarra
     x = np.zeros((len(sequences), length), np.int32)
     for row, ranks in zip(x, sequences):
         kept = [START - SHIFT, *ranks][-length:]
-        row[slice(0, len(kept)) if pad == "post" else slice(length - len(kept), length)] = kept
-        row[slice(0, len(kept)) if pad == "post" else slice(length - len(kept), length)] += SHIFT
+        first = 0 if pad == "post" else length - len(kept)
+        row[first : first + len(kept)] = np.add(kept, SHIFT)
     x[x >= vocabulary] = UNKNOWN
     return x
 

@@ -95,6 +95,9 @@ def compare_losses(
     mine, base = mine[: len(base)], base[: len(mine)]
     if not len(mine):
         return
+    if not np.isfinite(base).all():
+        found.findings.append("losses: the reference's are not all finite numbers")
+        return
     if not np.isfinite(mine).all():
         step = int(np.argmin(np.isfinite(mine)))
         name = "first loss" if step == 0 else f"losses: that of step {step + 1}"

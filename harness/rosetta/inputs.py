@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import datasets, project, weights
+from .datasets.download import LARGE
 from .spec import workload as workloads
 from .spec.workload import Profile, Tensor, Workload
 
@@ -170,7 +171,7 @@ def _build(workload: Workload, name: str, source: Source, progress) -> dict[str,
         workload.dataset,
         workload.data,
         stand_in=source.stand_in,
-        download=source.download,
+        download=_fetches(workload, source),
         large=source.large,
         smoke=name == "smoke",
         progress=progress,
@@ -209,6 +210,13 @@ def _build(workload: Workload, name: str, source: Source, progress) -> dict[str,
         "layers": [asdict(layer) for layer in workload.layers],
         "activations": list(workload.parity.activations),
     }
+
+
+def _fetches(workload: Workload, source: Source) -> bool:
+    """Above 1 GB only what was asked for is fetched; a run then goes on with the stand-in."""
+    archives = datasets.spec(workload.dataset).archives
+    size = sum(archive.bytes for archive in archives if archive.download)
+    return source.download and (source.large or size <= LARGE)
 
 
 def _start(
@@ -296,7 +304,7 @@ def _recipe(workload: Workload, profile: str, source: Source) -> str:
         workload.data,
         stand_in=source.stand_in,
         smoke=profile == "smoke",
-        download=source.download,
+        download=_fetches(workload, source),
     )
     pretrained = weights.find(workload)
     statistics = project.BENCHMARKS / workload.name / "parity_statistics.npz"

@@ -58,26 +58,28 @@ def judge_run(folder: Path) -> list[str]:
     run, judged = store.Run(folder), []
     references: dict[str, Reference | None] = {}
     for planned in run.plan["jobs"]:
-        kind, workload = planned["kind"], planned["job"]["workload"]
-        if kind not in ("parity", "training") or run.measured(planned["id"]) is None:
+        job, kind, workload = planned["id"], planned["kind"], planned["job"]["workload"]
+        if kind not in ("parity", "training") or run.measured(job) is None:
             continue
         if workload not in references:
             references[workload] = find_reference(run, workload)
-        spec = workloads.load(workload)
-        key, document = None, None
-        files = _files(run.arrays(planned["id"]), kind)
-        if files:
-            key = _key(files, references[workload] if kind == "parity" else None, spec)
-        if key is None or (run.judged(planned["id"]) or {}).get("key") == key:
+        reference = references[workload] if kind == "parity" else None
+        if planned["job"]["precision"] == "fp64":  # it judges, and the stored losses judge it
+            reference = _trajectory(workload, parity_digest(run, workload))
+        spec, files = workloads.load(workload), _files(run.arrays(job), kind)
+        twin = _twin(run, planned, next(iter(files), ""))
+        key = _key(files, reference, twin, spec)
+        if not files or (run.judged(job) or {}).get("key") == key:
             continue
-        if kind == "training":
-            document = _training(run, planned, spec)
-        else:
-            document = _parity(run, planned, spec, references[workload])
-        head = {"schema": SCHEMA, "job": planned["id"], "kind": kind, "key": key, "arrays": files}
-        text = json.dumps({**head, **document}, indent=1, allow_nan=False)
-        write_whole(folder / "judged" / f"{planned['id']}.json", text.encode())
-        judged.append(planned["id"])
+        found = (
+            _training(run, planned, spec, twin)
+            if kind == "training"
+            else _parity(run, planned, spec, reference, twin)
+        )
+        head = {"schema": SCHEMA, "job": job, "kind": kind, "key": key, "arrays": files}
+        text = json.dumps({**head, **found}, indent=1, allow_nan=False)
+        write_whole(folder / "judged" / f"{job}.json", text.encode())
+        judged.append(job)
     return judged
 
 
@@ -160,7 +162,9 @@ def store_reference(folder: Path) -> list[Path]:
     return sorted(written)
 
 
-def _training(run: store.Run, planned: dict[str, Any], spec: Workload) -> dict[str, Any]:
+def _training(
+    run: store.Run, planned: dict[str, Any], spec: Workload, twin: Path | None
+) -> dict[str, Any]:
     job, out = planned["id"], run.arrays(planned["id"])
     found: dict[str, Any] = {
         "samples": None,
@@ -176,7 +180,7 @@ def _training(run: store.Run, planned: dict[str, Any], spec: Workload) -> dict[s
             found |= _score(_recorded(run, job, "predictions"), _targets(run, spec), spec)
         if (out / "features.npy").is_file():
             mine = _recorded(run, job, "features")
-            found["features"] = _pairwise(run, planned, mine, "training", "features.npy", None)
+            found["features"] = _against_framework(run, mine, twin)
     except ResultError as error:
         found["findings"] = [str(error)]
     return found
@@ -213,13 +217,15 @@ def _score(predictions: np.ndarray, y: np.ndarray, spec: Workload) -> dict[str, 
 
 
 def _parity(
-    run: store.Run, planned: dict[str, Any], spec: Workload, reference: Reference | None
+    run: store.Run,
+    planned: dict[str, Any],
+    spec: Workload,
+    reference: Reference | None,
+    twin: Path | None,
 ) -> dict[str, Any]:
     losses = run.measured(planned["id"]).last["parity"]["losses"]
     precision = planned["job"]["precision"]
     steps = planned["job"]["schedule"]["steps"] or 1
-    if precision == "fp64":  # it judges the others; the stored trajectory judges it
-        reference = _trajectory(spec.name, parity_digest(run, spec.name))
     document: dict[str, Any] = {
         "state": "unverified",
         "against": reference.name if reference else None,
@@ -238,9 +244,11 @@ def _parity(
                     found = agreement.compare(arrays, base, spec, precision, steps)
                     if "features" in base:
                         mine = arrays.get("features")
-                        compared = _pairwise(run, planned, mine, "parity", "parity.npz", base)
+                        compared = agreement.compare_features(mine, base["features"])
                         found.findings += [compared["problem"]] if "problem" in compared else []
-                        document["features"] = compared
+                        pairwise = _against_framework(run, mine, twin)
+                        who = {"against": "the float64 reference", "pairwise": pairwise}
+                        document["features"] = {**compared, **who}
             elif reference and spec.parity.bound_losses:
                 judged = True
                 agreement.compare_losses(found, losses, reference.losses, spec, precision, steps)
@@ -262,39 +270,35 @@ def _parameters(arrays: Mapping[str, np.ndarray]) -> int | None:
     return sum(arrays[name].size for name in names) or None
 
 
-def _pairwise(
-    run: store.Run,
-    planned: dict[str, Any],
-    mine: np.ndarray | None,
-    kind: str,
-    file: str,
-    base: Any,
-) -> dict[str, Any] | None:
-    """Features against the float64 reference's and against the named reference framework's."""
-    framework, variant = run.plan["options"].get("reference", "pytorch/eager").split("/")
-    same = ("workload", "feed", "precision", "device", "devices")
-    twin = next(
-        (
-            other["id"]
-            for other in run.plan["jobs"]
-            if other["kind"] == kind
-            and (other["job"]["framework"], other["job"]["variant"]) == (framework, variant)
+def _twin(run: store.Run, planned: dict[str, Any], file: str) -> Path | None:
+    """The same file of the job that the named reference framework did under equal conditions."""
+    same = ("workload", "feed", "precision", "device", "devices", "kind")
+    for other in run.plan["jobs"]:
+        path = run.arrays(other["id"]) / file
+        if (
+            f"{other['job']['framework']}/{other['job']['variant']}" == _named(run)
             and all(other["job"][key] == planned["job"][key] for key in same)
             and run.measured(other["id"])
-            and (run.arrays(other["id"]) / file).is_file()
-        ),
-        None,
-    )
-    named = None
-    if twin and twin != planned["id"]:
-        with _open(run.arrays(twin) / file) as arrays:
-            if "features" in arrays:
-                named = agreement.compare_features(mine, arrays["features"])
-                named["against"] = f"{framework}/{variant}"
-    if base is None:
-        return named
-    compared = agreement.compare_features(mine, base["features"])
-    return {**compared, "against": "the float64 reference", "pairwise": named}
+            and path.is_file()
+        ):
+            return path if other["id"] != planned["id"] else None
+    return None
+
+
+def _named(run: store.Run) -> str:
+    return run.plan["options"].get("reference", "pytorch/eager")
+
+
+def _against_framework(
+    run: store.Run, mine: np.ndarray | None, twin: Path | None
+) -> dict[str, Any] | None:
+    """Features against those of the named reference framework."""
+    if twin is None:
+        return None
+    with _open(twin) as arrays:
+        if "features" not in arrays:
+            return None
+        return {**agreement.compare_features(mine, arrays["features"]), "against": _named(run)}
 
 
 class _Arrays(Mapping):
@@ -350,9 +354,12 @@ def _files(out: Path, kind: str) -> dict[str, str]:
     return {name: _sha256(out / name) for name in names if (out / name).is_file()}
 
 
-def _key(files: dict[str, str], reference: Reference | None, spec: Workload) -> str:
+def _key(
+    files: dict[str, str], reference: Reference | None, twin: Path | None, spec: Workload
+) -> str:
+    """Equal where judging again would find the same."""
     base = (reference.name, reference.digest) if reference else None
-    text = repr((SCHEMA, files, base, spec.parity, spec.input))
+    text = repr((SCHEMA, files, base, twin and _sha256(twin), spec.parity, spec.input))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from . import stats
 from .errors import SpecError
-from .inputs import load_manifest
 from .row import LayerTime, Parity
 from .spec import workload as workloads
 from .spec.workload import Workload
@@ -131,11 +130,8 @@ class Cell:
         return max((bytes_ for bytes_ in found if bytes_ is not None), default=None)
 
     def epoch_steps(self) -> int | None:
-        """Steps of an epoch of training, where the plan or the inputs still say it."""
-        job, inputs = self.job(), self.run.plan["inputs"].get(self.entry["workload"], {})
-        samples = inputs.get("samples")
-        if samples is None and (path := self.run.manifest(self.entry["workload"])):
-            samples = load_manifest(path)["arrays"].get("order", {"shape": (0, None)})["shape"][1]
+        """Steps of an epoch of training; None where nothing is trained."""
+        job, samples = self.job(), self.run.plan["inputs"][self.entry["workload"]]["samples"]
         return samples // (job["batch"] * job["devices"]) if samples and job else None
 
     def layers(self) -> tuple[LayerTime, ...]:

@@ -89,7 +89,7 @@ def _row(cell: Cell, cells: list[Cell], reference: str) -> Row:
     }
     identity |= {
         "title": framework.get("title") or cell.framework,
-        "variant_class": entry.get("class") or entry.get("category", "default"),
+        "variant_class": entry["category"],
         "state": state,
         "reason": reason,
         "profile": run.plan["profile"],

@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[2]
 FLOORS = {
     "rosetta": [
         {"errors", "project", "probe"},
-        {"spec", "schema", "stats", "row", "progress"},
+        {"spec", "schema", "row", "progress"},
         {"datasets", "env", "machine", "store", "weights"},
-        {"inputs"},
+        {"inputs", "stats"},
         {"agreement", "measured"},
         {"judge"},
         {"rows"},

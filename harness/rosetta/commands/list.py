@@ -33,10 +33,17 @@ def command(
         rows = [{key: getattr(cell, key) for key in (*keys, "feed", "category")} for cell in cells]
         print(json.dumps({"schema": 1, "cells": rows}, indent=1))
         return
-    table = Table("workload", "feed", "framework", "variant", "class", "state")
+    table = Table("workload", "framework", "variants", "state", title=f"device {device}")
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
     for cell in cells:
-        state = f"{cell.state}: {cell.reason}" if cell.reason else "can be measured"
-        table.add_row(cell.workload, cell.feed, cell.framework, cell.variant, cell.category, state)
+        state = "" if cell.state == "planned" else cell.state
+        key = cell.workload, cell.framework, state, cell.reason
+        variants = groups.setdefault(key, [])
+        if cell.variant not in variants:
+            variants.append(cell.variant)
+    for (task, who, state, reason), variants in groups.items():
+        told = f"{state}: {reason}" if state else "can be measured"
+        table.add_row(task, who, "" if state else ", ".join(variants), told)
     output.print(table)
 
 

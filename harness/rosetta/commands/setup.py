@@ -63,7 +63,8 @@ def _show(outcomes: list[tuple[Framework, Environment | str]], device: str) -> N
         names = framework.distribution, *framework.builds
         version = next(outcome.versions[n] for n in names if n in outcome.versions)
         state = "adopted" if outcome.adopted else "ready"
-        lock = outcome.lock + ("" if outcome.tested or outcome.adopted else " (untested)")
+        remark = "" if outcome.tested or outcome.adopted else " (untested)"
+        lock = outcome.lock.removesuffix(".txt") + remark
         table.add_row(framework.title, state, outcome.python_version, version, lock)
     output.print(table)
 

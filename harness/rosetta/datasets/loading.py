@@ -18,7 +18,7 @@ from .download import fetch_all
 from .files import Progress
 from .workers import prepare_module
 
-OFFICIAL, UNOFFICIAL, STAND_IN, SUBSET = "official", "unofficial", "stand-in", "subset"
+STAND_IN = "stand-in"
 
 
 @dataclass(frozen=True)

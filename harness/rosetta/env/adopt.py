@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -19,12 +18,10 @@ from packaging.requirements import Requirement
 from .. import project
 from ..errors import EnvironmentFailed
 from ..spec.framework import Framework
-from . import kernels, locks, record, uv
+from . import imports, kernels, locks, record, uv
 from .exclusive import Say, exclusive
 from .locks import canonical
 from .record import Environment
-
-_STARTS = "import site, sys; site.addsitedir(sys.argv[1]); import ipykernel.kernelapp"
 
 
 def adopt(framework: Framework, device: str, python: Path, say: Say) -> Environment:
@@ -59,7 +56,7 @@ def adopt(framework: Framework, device: str, python: Path, say: Say) -> Environm
             say(f"lacks {', '.join(lacking)}: installing beside it")
             _fill(overlay, python, lacking, found, say, descriptor)
             version, found = record.inventory(python, str(overlay), paths)
-        _check_start(python, str(overlay), paths)
+        imports.check(framework, python, str(overlay), paths)
         lock = _nearest_lock(framework, device, version)
         environment = Environment(
             framework=framework.name,
@@ -102,19 +99,6 @@ def _fill(
         where = ["--python", str(python), "--target", str(overlay)]
         options = [*where, "--constraint", str(constraints), "--only-binary", ":all:"]
         uv.run(["pip", "install", *options, *names], say, descriptor)
-
-
-def _check_start(python: Path, overlay: str, paths: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        [python, "-B", "-c", _STARTS, overlay],
-        capture_output=True,
-        text=True,
-        env=record.clean_environment(paths),
-    )
-    if done.returncode:
-        raise EnvironmentFailed(
-            f"{python}: ipykernel does not start there: {done.stderr.strip().splitlines()[-1]}"
-        )
 
 
 def _nearest_lock(framework: Framework, device: str, version: str) -> locks.Lock | None:

@@ -10,7 +10,7 @@ from packaging.specifiers import SpecifierSet
 from ..errors import EnvironmentFailed
 from ..progress import console
 from ..spec.framework import Framework
-from . import interpreters, kernels, locks, record, uv
+from . import imports, interpreters, kernels, locks, record, uv
 from .adopt import adopt
 from .exclusive import Say, exclusive
 from .locks import Lock
@@ -130,6 +130,8 @@ def _build(framework: Framework, device: str, say: Say, descriptor: int) -> Envi
     say(f"installing {len(lock.packages)} packages for Python {lock.python} ({device}{tested})")
     folder = record.folder(kernel)
     make(folder, lock, interpreter, say, descriptor)
+    say("importing it once")
+    imports.check(framework, python_in(folder))
     python_version, versions = record.inventory(python_in(folder))
     environment = Environment(
         framework=framework.name,

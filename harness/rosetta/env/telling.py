@@ -16,12 +16,13 @@ from .exclusive import Say
 def telling(title: str) -> Iterator[Say]:
     """Gives a function that shows one line about ``title``."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
+    live = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not live) as progress:
         task = progress.add_task(title)
 
         def say(line: str) -> None:
             progress.update(task, description=escape(f"{title}: {line}"))
-            if not console.is_terminal:
+            if not live:
                 console.print(escape(f"{title}: {line}"), soft_wrap=True)
 
         yield say

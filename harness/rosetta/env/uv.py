@@ -106,17 +106,18 @@ def run(arguments: list[str], say: Say, keep_open: int | None = None) -> None:
         text=True,
         pass_fds=[] if keep_open is None else [keep_open],
     )
+    assert process.stderr
     lines = []
     try:
-        for line in process.stderr:
-            lines.append(line)
-            if _TELLING.match(line):
-                say(line.strip())
+        with process.stderr as stream:
+            for line in stream:
+                lines.append(line)
+                if _TELLING.match(line):
+                    say(line.strip())
     except BaseException:
         process.kill()
         raise
     finally:
-        process.stderr.close()
         status = process.wait()
     if status:
         raise EnvironmentFailed(last_lines("".join(lines)) or f"uv ended with status {status}")

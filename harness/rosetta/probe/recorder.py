@@ -42,7 +42,7 @@ class Recorder:
         except BaseException as e:
             self.event("error", phase=phase, type=type(e).__name__, message=str(e)[:2000])
             raise
-        if awaited == [[]]:
+        if awaited and all(isinstance(value, list) and not value for value in awaited):
             return  # a section that this job does not ask for: nothing was computed
         self.last = self._clock() - start
         self.event("lap", phase=phase, seconds=self.last, **tags)

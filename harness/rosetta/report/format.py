@@ -69,6 +69,15 @@ def duration(seconds: float | None) -> str:
     return f"{time(seconds, chosen)} {chosen.name}"
 
 
+def difference(seconds: float | None) -> str:
+    """A duration with its sign.
+
+    >>> difference(0.31), difference(-0.002)
+    ('+310 ms', '-2.00 ms')
+    """
+    return f"{'+' * (seconds is not None and seconds >= 0)}{duration(seconds)}"
+
+
 def interval(value: Interval | None, scale: float = 1.0) -> str:
     """The median, and its interval with as many decimals; without one where rounds were too few.
 

@@ -13,7 +13,7 @@ from . import format as fmt
 from .conditions import DATA, DEVICES, workload_title
 from .tables import Table
 
-FOLDER = project.RESULTS / "historical"
+FOLDER = project.ROOT / "results" / "historical"  # wherever the results of runs are
 FINAL = "final"  # of a README of which two versions differ, the one whose number comes first
 
 

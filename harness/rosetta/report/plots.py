@@ -38,7 +38,7 @@ class Plot:
 
 
 def draw(rows: list[Row], folder: Path) -> list[Plot]:
-    """Draws what the rows hold; plots of an earlier call that nothing stands behind are removed."""
+    """Draws what the rows hold into ``folder``."""
     made: list[Plot] = []
     taken: set[str] = set()
     with styled():
@@ -47,11 +47,15 @@ def draw(rows: list[Row], folder: Path) -> list[Plot]:
             for kind, function in KINDS.items():
                 if fig := function(key, members):
                     made.append(Plot(key, kind, save(fig, folder, f"{stem}-{kind}")))
-    kept = {plot.path.stem for plot in made}
-    for path in [*folder.glob("*.svg"), *folder.glob("*.png")]:
-        if path.stem not in kept:
-            path.unlink()
     return made
+
+
+def prune(folder: Path, kept: list[Plot]) -> None:
+    """Removes the plots of an earlier call that no row stands behind any more."""
+    names = {plot.path.stem for plot in kept}
+    for path in [*folder.glob("*.svg"), *folder.glob("*.png")]:
+        if path.stem not in names:
+            path.unlink()
 
 
 def _stem(key: Conditions, taken: set[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -50,12 +51,12 @@ def ratio(key: Conditions, rows: list[Row]) -> Figure | None:
 
 def lag(key: Conditions, rows: list[Row]) -> Figure | None:
     """What reading files adds to a step."""
+    known = [row for row in rows if row.io_lag]
     dots = [
-        Dot(row, row.io_lag, f"{fmt.interval(row.io_lag)}  + {fmt.duration(row.io_lag_seconds)}")
-        for row in rows
-        if row.io_lag
+        Dot(row, row.io_lag, f"{fmt.interval(row.io_lag)}  {fmt.difference(row.io_lag_seconds)}")
+        for row in known
     ]
-    axis = "time from files / time from synthetic tensors; + difference per step"
+    axis = "time from files / time from synthetic tensors; difference per step"
     return one_panel("IO lag", key, dots, axis, one=True)
 
 
@@ -143,12 +144,13 @@ def finish(ax: Axes, axis: str, log: bool, zero: bool = True) -> None:
     if log:
         ax.set_xscale("log")
         low, high = ax.get_xlim()
-        few = high / low < 300
+        few = high / low < 60
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=12))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
     elif zero:
-        ax.set_xlim(0, ax.dataLim.x1 * 1.06 or 1)
+        right = ax.dataLim.x1  # not finite where no row has this number
+        ax.set_xlim(0, right * 1.06 if isfinite(right) and right > 0 else 1)
 
 
 def cost(key: Conditions, rows: list[Row]) -> Figure | None:
@@ -168,19 +170,18 @@ def cost(key: Conditions, rows: list[Row]) -> Figure | None:
 
 def _memory(ax: Axes, rows: list[Row], found: list[Mark]) -> None:
     on_device = any(row.peak_device_bytes for row in rows)
-    bars = [(y, row.peak_host_bytes, "") for y, row in enumerate(rows)]
-    if on_device:
-        bars = [(y - 0.2, bytes_, hatch) for y, bytes_, hatch in bars]
-        bars += [(y + 0.2, row.peak_device_bytes, "////") for y, row in enumerate(rows)]
-    style = {"height": 0.34 if on_device else 0.5, "linewidth": 1.4}
-    for y, bytes_, hatch in bars:
+    shift, height = (0.2, 0.34) if on_device else (0.0, 0.5)
+    bars = [(y - shift, found[y], row.peak_host_bytes) for y, row in enumerate(rows)]
+    bars += [(y + shift, found[y], row.peak_device_bytes) for y, row in enumerate(rows)]
+    for y, mark, bytes_ in bars:
         if bytes_ is None:
             continue
-        mark, width = found[round(y)], bytes_ / 2**20
-        ax.barh(y, width, color=mark.face, edgecolor=mark.colour, hatch=hatch, **style)
+        width = bytes_ / 2**20
+        ax.barh(y, width, height, color=mark.face, edgecolor=mark.colour, linewidth=1.4)
         place = {"xytext": (3, 0), "textcoords": "offset points", "va": "center"}
         ax.annotate(fmt.digits(width), (width, y), fontsize=7.5, **place)
-    finish(ax, "peak memory [MiB]" + (", hatched: device" if on_device else " of the host"), False)
+    which = "; upper bar: host, lower: device" if on_device else " of the host"
+    finish(ax, f"peak memory [MiB]{which}", log=False)
     ax.set_xlim(right=ax.get_xlim()[1] * 1.12)  # room for the numbers
 
 

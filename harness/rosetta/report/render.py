@@ -10,7 +10,6 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
-from tabulate import tabulate
 
 from ..row import Row
 from .tables import Table
@@ -19,11 +18,10 @@ LONG = ("layers", "curve", "samples", "notebooks", "parity", "features")
 
 
 def markdown(table: Table, level: int = 4) -> str:
-    """A GitHub table under a heading; a bar inside a cell is escaped."""
-    cells = [[_plain(cell) for cell in row] for row in table.cells]
-    align = ["left" if i in table.words else "right" for i in range(len(table.columns))]
-    head = [_plain(column) for column in table.columns]
-    body = tabulate(cells, head, "pipe", colalign=align, disable_numparse=True)
+    """A GitHub table under a heading; unpadded, for a long one would grow threefold."""
+    rule = [":--" if i in table.words else "--:" for i in range(len(table.columns))]
+    lines = [map(_plain, table.columns), rule, *(map(_plain, row) for row in table.cells)]
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     note = f"\n\n{table.note}" if table.note else ""
     return f"{'#' * level} {table.title}\n\n{body}{note}\n"
 

@@ -61,11 +61,12 @@ class Record:
 
     def note(self, job: str, state: str, **fields: Any) -> None:
         """Appends the state of a job; on disk when this returns."""
-        path = self.folder / "jobs.jsonl"
-        torn = path.is_file() and not path.read_bytes().endswith(b"\n")
-        with path.open("a", encoding="utf-8") as file:
-            line = {"job": job, "state": state, "time": _utc(datetime.now(UTC)), **fields}
-            file.write(("\n" if torn else "") + json.dumps(line) + "\n")
+        line = {"job": job, "state": state, "time": _utc(datetime.now(UTC)), **fields}
+        with (self.folder / "jobs.jsonl").open("ab+") as file:
+            file.seek(0)
+            written = file.read()
+            file.truncate(written.rfind(b"\n") + 1)  # a kill may have torn the last line
+            file.write(json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 

@@ -151,7 +151,9 @@ def _framework(framework: Framework, outcome: Environment | str) -> dict[str, An
 
 def _inputs(path: Path) -> dict[str, Any]:
     manifest = inputs.load_manifest(path)
-    return {key: manifest[key] for key in ("digest", "data", "weights")}
+    order = manifest["arrays"].get("order", {"shape": [0, 0]})
+    known = {key: manifest[key] for key in ("digest", "data", "weights")}
+    return {**known, "samples": order["shape"][1]}  # of training, in an epoch
 
 
 def _commit() -> dict[str, Any]:

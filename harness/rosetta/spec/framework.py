@@ -50,12 +50,16 @@ class Framework:
     python: str  # accepted interpreters, as in ">=3.11,<3.14"
     requires: dict[str, tuple[str, ...]]  # by device: what the locks are compiled from
     variants: dict[str, Variant]
+    imports: tuple[str, ...] = ()  # modules without which the environment is not ready
     builds: tuple[str, ...] = ()  # other distributions that are this framework, for other devices
     torch_backend: bool = False  # CPU wheels for Linux lie outside the package index
     environment: dict[str, str] = field(default_factory=dict)  # of every kernel
     not_offered: tuple[NotOffered, ...] = ()
     judge: str = ""  # the variant whose float64 parity jobs judge every framework
-    folder: Path = Path()
+
+    @property
+    def folder(self) -> Path:
+        return project.NOTEBOOKS / self.name
 
     @property
     def locks(self) -> Path:
@@ -84,14 +88,13 @@ def names() -> list[str]:
     return project.names(project.NOTEBOOKS, "framework.toml")
 
 
-def load(name: str, folder: Path | None = None) -> Framework:
+def load(name: str) -> Framework:
     """Reads a framework.
 
     Raises:
         SpecError: It is unknown, or its file says something else than it may.
     """
-    folder = folder or project.NOTEBOOKS / name
-    table = read_toml(folder / "framework.toml")
+    table = read_toml(project.NOTEBOOKS / name / "framework.toml")
     where = f"notebooks/{name}/framework.toml"
     if table.get("name") != name:
         raise SpecError(f"{where}: name is {table.get('name')!r}, its folder is called {name!r}")
@@ -105,7 +108,8 @@ def load(name: str, folder: Path | None = None) -> Framework:
     )
     table["requires"] = {key: tuple(value) for key, value in table.get("requires", {}).items()}
     table["builds"] = tuple(table.get("builds", []))
-    framework = table_to(Framework, {**table, "folder": folder}, where)
+    table["imports"] = tuple(table.get("imports", []))
+    framework = table_to(Framework, table, where)
     _check(framework, where)
     return framework
 

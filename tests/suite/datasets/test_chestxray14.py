@@ -130,6 +130,7 @@ def test_an_image_without_a_row_is_refused(folder, load):
         load("chestxray14")
 
 
+@pytest.mark.slow  # hashes two gigabytes of zeros
 def test_an_official_archive_with_a_wrong_byte_is_refused(folder, load):
     with (folder / "images_001.tar.gz").open("wb") as file:
         file.truncate(2_008_470_987)  # of NIH's size, all zeros, taking no room

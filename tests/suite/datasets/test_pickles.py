@@ -89,9 +89,9 @@ def test_an_npz_that_calls_is_refused(tmp_path, monkeypatch):
 def test_an_npz_that_lacks_an_array_or_is_cut_off_is_refused(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, y=np.arange(999))
-    with pytest.raises(DataError, match="expected an .npz with x"):
+    with pytest.raises(DataError, match=r"expected an \.npz with x"):
         datasets.read_npz(path, ("x",))
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DataError, match="expected an .npz with y"):
+    with pytest.raises(DataError, match=r"expected an \.npz with y"):
         datasets.read_npz(path, ("y",))
     assert not zipfile.is_zipfile(path)

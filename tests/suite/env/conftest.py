@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rosetta import project
 from rosetta.env import interpreters, locks
 from rosetta.spec import framework as frameworks
 from rosetta.spec.framework import Framework
@@ -15,6 +16,7 @@ schema = 1
 name = "{name}"
 title = "Tiny"
 distribution = "six"
+imports = ["six"]
 python = "{python}"
 requires = {{ cpu = ["six==1.17.0"] }}
 [environment]
@@ -43,8 +45,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Make:
-    """Writes framework.toml and one lock file."""
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Writes framework.toml and one lock file; makes them the only frameworks there are."""
+    monkeypatch.setattr(project, "NOTEBOOKS", tmp_path / "notebooks")
 
     def write(name: str = "tiny", lock: str = SIX, python: str = interpreters.running()):
         folder = tmp_path / "notebooks" / name
@@ -53,6 +56,6 @@ def make(tmp_path: Path) -> Make:
         (folder / "framework.toml").write_text(text)
         tag = locks.platform_tag()
         (folder / "locks" / locks.file_name("cpu", tag, python)).write_text(lock)
-        return frameworks.load(name, folder)
+        return frameworks.load(name)
 
     return write

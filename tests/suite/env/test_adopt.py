@@ -33,7 +33,7 @@ def test_it_stays_untouched_and_its_packages_win(make, tmp_path: Path, monkeypat
     framework = make()
     toml = framework.folder / "framework.toml"
     toml.write_text(toml.read_text().replace('"six==1.17.0"', '"six==1.17.0", "ipykernel"'))
-    framework = frameworks.load("tiny", framework.folder)
+    framework = frameworks.load("tiny")
     python = foreign_venv(tmp_path / "theirs", "six==1.16.0", "traitlets==5.14.3")
     before = contents(tmp_path / "theirs")
     environment = adopt.adopt(framework, "cpu", python, print)

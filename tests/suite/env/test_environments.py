@@ -28,15 +28,18 @@ app.command()(setup.command)
 BUILD_UNTIL_KILLED = """
 import sys, threading
 from pathlib import Path
+from rosetta import project
 from rosetta.env import environments
 from rosetta.spec import framework
+
+project.NOTEBOOKS = Path(sys.argv[1])
 
 def say(line):
     if line.startswith("Resolved"):
         print("in the middle", flush=True)
         threading.Event().wait()
 
-environments.ensure(framework.load("tiny", Path(sys.argv[1])), "cpu", say)
+environments.ensure(framework.load("tiny"), "cpu", say)
 """
 
 
@@ -66,7 +69,7 @@ def test_a_changed_lock_is_installed(make):
 @pytest.mark.slow
 def test_killed_in_the_middle_then_repaired(make, home: Path):
     framework = make()
-    command = [sys.executable, "-c", BUILD_UNTIL_KILLED, str(framework.folder)]
+    command = [sys.executable, "-c", BUILD_UNTIL_KILLED, str(project.NOTEBOOKS)]
     variables = {**os.environ, "PYTHONPATH": str(project.HARNESS)}
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"in the middle\n"
@@ -78,9 +81,8 @@ def test_killed_in_the_middle_then_repaired(make, home: Path):
 
 
 @pytest.mark.slow
-def test_a_wrong_hash_fails_with_the_reason_and_the_others_go_on(make, monkeypatch):
+def test_a_wrong_hash_fails_with_the_reason_and_the_others_go_on(make):
     good, bad = make("good"), make("bad", lock=WRONG)
-    monkeypatch.setattr(project, "NOTEBOOKS", good.folder.parent)
     result = CliRunner().invoke(app, ["--device", "cpu"], env={"COLUMNS": "200"})
     assert result.exit_code == 1
     assert "failed: " in result.output and "Hash mismatch" in result.output
@@ -88,9 +90,19 @@ def test_a_wrong_hash_fails_with_the_reason_and_the_others_go_on(make, monkeypat
     assert environments.status(bad, "cpu") is None
 
 
-def test_without_an_interpreter_it_is_not_installable(make, monkeypatch):
+@pytest.mark.slow
+def test_what_does_not_import_is_not_ready(make):
+    framework = make()
+    toml = framework.folder / "framework.toml"
+    toml.write_text(toml.read_text().replace('["six"]', '["six", "seven"]'))
+    framework = frameworks.load("tiny")
+    with pytest.raises(EnvironmentFailed, match=r"does not import: .*No module named 'seven'"):
+        environments.ensure(framework, "cpu", print)
+    assert environments.status(framework, "cpu") is None
+
+
+def test_without_an_interpreter_it_is_not_installable(make):
     framework = make(python="3.98")
-    monkeypatch.setattr(project, "NOTEBOOKS", framework.folder.parent)
     with pytest.raises(NotInstallable, match=r"needs Python 3.98; none was found on PATH"):
         environments.ensure(framework, "cpu", print)
     result = CliRunner().invoke(app, ["--device", "cpu"], env={"COLUMNS": "200"})

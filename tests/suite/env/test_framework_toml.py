@@ -12,7 +12,7 @@ def rewritten(make, old: str, new: str):
     file = framework.folder / "framework.toml"
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))
-    return frameworks.load("tiny", framework.folder)
+    return frameworks.load("tiny")
 
 
 @pytest.mark.parametrize(

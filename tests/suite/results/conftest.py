@@ -84,7 +84,7 @@ class Results:
             "feed": "arrays",
             "framework": framework,
             "variant": "eager",
-            "class": "default",
+            "category": "default",
             "precision": "fp32",
             "device": "cpu",
             "devices": 1,

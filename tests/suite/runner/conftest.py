@@ -127,7 +127,7 @@ class Project:
 
     def __init__(self, folder):
         self.folder = folder
-        for name in ("harness", "data"):
+        for name in ("harness", "data", "results/historical"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("locks"))
         files = {
             "benchmarks/tiny/workload.toml": WORKLOAD,

@@ -131,7 +131,7 @@ def test_a_second_run_on_the_machine_says_who_runs_and_waits(project):
 
 
 def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(project, small_disk):
-    (project.folder / "results").symlink_to(small_disk)
+    (project.folder / "results/here").symlink_to(small_disk)
     filler = small_disk / "filler"
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
     filler.write_bytes(bytes(free - 60_000))
