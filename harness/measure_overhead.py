@@ -36,9 +36,7 @@ def main() -> None:
         pairs = []
         for number in range(options.pairs):
             loops = [bare, recorded] if number % 2 else [recorded, bare]
-            taken = {
-                loop: loop(step, options.steps, Path(folder) / str(number)) for loop in loops
-            }
+            taken = {loop: loop(step, options.steps, Path(folder) / str(number)) for loop in loops}
             pairs.append((taken[recorded], taken[bare]))
     ratio = stats.interval([with_probe / without for with_probe, without in pairs])
     bare_step = float(np.median([p[1] for p in pairs]))
@@ -46,7 +44,7 @@ def main() -> None:
 
 
 def step_of(seconds: float):
-    """A training step of about that length: a batch is fetched, a layer applied, a loss computed."""
+    """A training step of about that length: fetch a batch, apply a layer, compute a loss."""
     rng = np.random.default_rng(0)
     samples, weights = rng.random((4096, 512), np.float32), rng.random((512, 512), np.float32)
 

@@ -18,15 +18,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _info in sorted(pkgutil.iter_modules(commands.__path__), key=lambda info: info.name):
-    _module = importlib.import_module(f"{commands.__name__}.{_info.name}")
-    app.command(_info.name)(_module.command)
+
+
+def _register() -> None:
+    """The commands; where one is named, that one alone: some import seconds of libraries."""
+    names = sorted(info.name for info in pkgutil.iter_modules(commands.__path__))
+    for name in [word for word in sys.argv[1:2] if word in names] or names:
+        module = importlib.import_module(f"{commands.__name__}.{name}")
+        app.command(name)(module.command)
+    app.callback()(lambda: None)  # a command stays a word of its own, even where it is the only one
 
 
 def main() -> None:
     """Exit codes: 0 done, 1 something that was offered failed, 2 bad input, 130 interrupted."""
     try:
-        app()
+        _register()
+        app(prog_name="rosetta")
     except RosettaError as error:
         print(f"rosetta: {error}", file=sys.stderr)
         raise SystemExit(2) from None

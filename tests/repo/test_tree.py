@@ -1,4 +1,4 @@
-"""The shape of the project: folders, sizes, names that must not be importable, what is committed."""
+"""The shape of the project: folders, sizes, what may not be importable, what is committed."""
 
 import ast
 import re
@@ -14,7 +14,10 @@ FOLDERS = [*PLAIN, "harness", "engine", "tests", "docs"]
 FILES = ["README.md", "Makefile", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md", ".ci/run"]
 LINES, FUNCTION_LINES = 400, 60
 LONG_FILES: dict[str, str] = {}  # path -> why it is one piece
-LONG_FUNCTIONS: dict[str, str] = {}
+LONG_FUNCTIONS = {
+    "harness/rosetta/commands/run.py:command": "one line for each option",
+    "tests/suite/report/sample_rows.py:measured": "one plausible row, every field in its place",
+}
 
 
 def committed(*patterns):

@@ -1,1 +1,1 @@
-"""One module a command; ``cli`` finds them. A module has ``command``, a typed function for typer."""
+"""One module a command; ``cli`` finds them. A module has ``command``, typed for typer."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from ..errors import SpecError
 from ..progress import console
 from ..report import page
 from ..row import Row
+from ..rows import document
 from ..rows import rows as rows_of
 from ..runner import plan
 from ..runner.run import run
@@ -79,7 +79,7 @@ def command(
     finally:  # also after Ctrl-C: what was measured stands in the tables
         path, rows = _report(reference)
     if as_json:
-        print(json.dumps({"schema": 1, "rows": [asdict(row) for row in rows]}))
+        print(json.dumps(document(rows)))
     console.print(f"results: {path}")
     failed = [s for s in record.states().values() if s["state"] == "failed"]
     broken = [cell for cell in record.document["cells"] if cell["state"] == "failed"]

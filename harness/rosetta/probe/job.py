@@ -1,6 +1,7 @@
 """The job: what the harness asks for, or, by hand, everything at the size of a profile."""
 
 import json
+import os
 from pathlib import Path
 
 KINDS = ("parity", "timing", "training", "layers")
@@ -45,7 +46,7 @@ class Job:
 def _manifest(given, root):
     if "inputs" in given:
         return Path(given["inputs"])
-    path = root / ".rosetta/inputs" / given["workload"] / (given["profile"] + ".json")
+    path = _home(root) / "inputs" / given["workload"] / (given["profile"] + ".json")
     if not path.is_file():
         raise SystemExit(
             "%s is missing.\n  Fix: rosetta prepare %s --profile %s"
@@ -55,13 +56,17 @@ def _manifest(given, root):
 
 
 def _project_root():
-    """The project, wherever Jupyter was started: this file is harness/rosetta/probe/job.py in it."""
+    """The project, wherever Jupyter was started: this file stands in harness/rosetta/probe."""
     return Path(__file__).resolve().parents[3]
+
+
+def _home(root):
+    return Path(os.environ.get("ROSETTA_HOME") or root / ".rosetta")
 
 
 def _fresh(root, given):
     """A run by hand gets a folder of its own, away from the results that tables are made of."""
     stem = "-".join((given["workload"], given["framework"], given["variant"]))
-    folder = root / ".rosetta/by_hand"
+    folder = _home(root) / "by_hand"
     taken = len(list(folder.glob(stem + "-*"))) if folder.is_dir() else 0
     return folder / ("%s-%03d" % (stem, taken + 1))

@@ -133,7 +133,6 @@ def _variables(record: Record, job: Job) -> dict[str, str]:
         **os.environ,
         **threads,
         "JUPYTER_PATH": str(project.home() / "jupyter"),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "XDG_CACHE_HOME": str(cache),
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
         "TRITON_CACHE_DIR": str(cache / "triton"),

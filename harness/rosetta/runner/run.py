@@ -143,10 +143,7 @@ def _framework(framework: Framework, outcome: Environment | str) -> dict[str, An
         return {**facts, "state": state, "reason": reason, "version": ""}
     builds = (framework.distribution, *framework.builds)
     version = next((outcome.versions[b] for b in builds if b in outcome.versions), "")
-    known = asdict(outcome)
-    for key in ("python", "overlay"):  # paths of this machine
-        del known[key]
-    return {**facts, "state": "ready", "reason": "", "version": version, **known}
+    return {**facts, "state": "ready", "reason": "", "version": version, **outcome.facts()}
 
 
 def _inputs(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         known = ", ".join(sorted(p.parent.name for p in path.parents[1].glob(f"*/{path.name}")))
         raise SpecError(
-            f"{path.parent.name!r} is not known: {path.parent.parent.name}/ has {known or 'nothing'}"
+            f"{path.parent.name!r} is not known: {path.parents[1].name}/ has {known or 'nothing'}"
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{path}: {error}") from None
