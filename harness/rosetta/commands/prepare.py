@@ -9,6 +9,7 @@ import typer
 from .. import inputs
 from ..errors import SpecError
 from ..progress import bar
+from ..runner import plan
 from ..spec import workload as workloads
 
 
@@ -17,10 +18,12 @@ def command(
         list[str] | None, typer.Argument(help="workloads or datasets; none: all")
     ] = None,
     profile: Annotated[str, typer.Option(help="smoke, quick or full")] = "full",
-    stand_in: Annotated[bool, typer.Option(help="the built-in data, even where real is")] = False,
-    download: Annotated[bool, typer.Option(help="fetch missing data officially")] = True,
+    data: Annotated[str, typer.Option(help="auto or stand-in")] = "auto",
+    download: Annotated[bool | None, typer.Option(help="missing data; full does")] = None,
 ) -> None:
     """Read, verify, decode and draw what every framework is fed; downloads what you name."""
+    plan.one_of("data", data, ("auto", "stand-in"))
+    plan.one_of("profile", profile, workloads.PROFILES)
     specs = [workloads.load(name) for name in workloads.names()]
     chosen = [w for w in specs if not names or w.name in names or w.dataset in names]
     known = {n for w in specs for n in (w.name, w.dataset)}
@@ -28,7 +31,8 @@ def command(
         raise SpecError(
             f"{', '.join(sorted(unknown))}: not known", f"one of {', '.join(sorted(known))}"
         )
-    source = inputs.Source(stand_in, download, large=bool(names))
+    download = profile == "full" if download is None else download
+    source = inputs.Source(data == "stand-in", download, large=bool(names))
     for workload in chosen:
         with bar() as progress:
             path = inputs.prepare(workload, profile, source, progress)

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from .. import inputs, machine, project
-from ..errors import SpecError
 from ..progress import console
 from ..report import page
 from ..row import Row
@@ -48,8 +47,8 @@ def command(
     """
     device = device or machine.device()
     profile = profile or ("full" if device == "cuda" else "quick")
-    _one_of("profile", profile, PROFILES)
-    _one_of("data", data, ("auto", "stand-in"))
+    plan.one_of("profile", profile, PROFILES)
+    plan.one_of("data", data, ("auto", "stand-in"))
     chosen = [
         framework.load(n) for n in plan.choose(frameworks or [], framework.names(), "framework")
     ]
@@ -91,8 +90,3 @@ def _report(reference: str) -> tuple[Path, list[Row]]:
     folder = project.RESULTS / machine.name(machine.fingerprint())
     found = rows_of(folder, reference=reference)
     return page.write(folder, found), found
-
-
-def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise SpecError(f"{what} {value!r} is not known", f"one of: {', '.join(known)}")

@@ -24,6 +24,8 @@ THREAD_VARIABLES = (
     "MKL_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
     "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "NPROC",  # XLA's pool on a CPU
 )
 
 
@@ -42,7 +44,9 @@ def execute(record: Record, job: Job, environment: Environment, inputs: Path) ->
     work = project.home() / "runs" / record.name / job.id
     work.mkdir(parents=True, exist_ok=True)
     events = record.folder / "events" / f"{job.id}.jsonl"
-    attempt = _set_aside(events)
+    attempt = record.attempts(job.id) + 1
+    if events.exists():
+        events.rename(events.with_name(f"{events.stem}.attempt{attempt - 1}.jsonl"))
     spec = {
         "notebook": str(job.notebook),
         "executed": str(record.folder / "notebooks" / f"{job.id}.ipynb"),
@@ -153,14 +157,3 @@ def _name_no_paths(executed: Path) -> None:
         facts[key] = Path(facts.get(key) or "").name
     facts.pop("parameters", None)  # they stand in the injected cell
     write_whole(executed, json.dumps(notebook, indent=1).encode())
-
-
-def _set_aside(events: Path) -> int:
-    """Moves the record of a cut-off attempt out of the way; the number of the attempt to come."""
-    attempt = 1
-    while (aside := events.with_name(f"{events.stem}.attempt{attempt}.jsonl")).exists():
-        attempt += 1
-    if not events.exists():
-        return attempt
-    events.rename(aside)
-    return attempt + 1

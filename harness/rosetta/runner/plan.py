@@ -236,3 +236,13 @@ def choose(asked: list[str], known: list[str], what: str) -> list[str]:
 def split(asked: list[str]) -> list[str]:
     """The words of an option that may be repeated, or hold several words, as make gives them."""
     return [word for text in asked for word in text.replace(",", " ").split()]
+
+
+def one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    """Checks the value of an option.
+
+    Raises:
+        SpecError: It is none of those known.
+    """
+    if value not in known:
+        raise SpecError(f"{what} {value!r} is not known", f"one of: {', '.join(known)}")

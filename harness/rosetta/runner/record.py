@@ -50,9 +50,17 @@ class Record:
 
     def states(self) -> dict[str, dict[str, Any]]:
         """The last line written of each job; a line torn by a kill is dropped."""
+        return {entry["job"]: entry for entry in self._entries()}
+
+    def attempts(self, job: str) -> int:
+        """How often a job was begun."""
+        begun = [e for e in self._entries() if e["job"] == job and e["state"] == "started"]
+        return len(begun)
+
+    def _entries(self) -> list[dict[str, Any]]:
         path = self.folder / "jobs.jsonl"
         *lines, _ = path.read_text("utf-8").split("\n") if path.is_file() else [""]
-        return {entry["job"]: entry for entry in map(json.loads, lines)}
+        return [json.loads(line) for line in lines]
 
     def finished(self) -> bool:
         """Whether every job was measured or failed."""
