@@ -37,6 +37,7 @@ def main() -> None:
     except RosettaError as error:
         print(f"rosetta: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("rosetta: interrupted; nothing measured was lost", file=sys.stderr)
-        raise SystemExit(130) from None
+    except OSError as error:
+        fix = "free space or permissions, then repeat the command: it goes on where it stopped"
+        print(f"rosetta: {error}\n  Fix: {fix}", file=sys.stderr)
+        raise SystemExit(2) from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod, sqrt
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,9 @@ def parity_batches(workload: Workload) -> dict[str, np.ndarray]:
     """
     rng = stream(workload, "parity batches")
     samples, spec = PARITY_BATCHES * workload.parity.batch, workload.input
+    if spec.dtype == "float32":  # patches: noise alone makes images too alike for batch norm
+        pixels = _samples(rng, samples, replace(spec, dtype="uint8"))
+        return {"parity.x": pixels.astype(np.float32) / 256}
     return {
         "parity.x": _samples(rng, samples, spec),
         **({"parity.y": _targets(rng, samples, spec)} if spec.target != "none" else {}),

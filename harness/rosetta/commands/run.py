@@ -75,6 +75,9 @@ def command(
     console.print(f"profile {profile}, {device}, {options.threads} threads: {names}")
     try:
         record = run(chosen, wanted, options, source)
+    except KeyboardInterrupt:
+        console.print("interrupted; nothing measured was lost: repeat the command to go on")
+        raise typer.Exit(130) from None
     finally:  # also after Ctrl-C: what was measured stands in the tables
         path, rows = _report(reference)
     if as_json:

@@ -64,7 +64,7 @@ class Run:
         self.tensors = self._named("tensors/")
         self.parity_tensors = self._named("parity/")
         self._device_memory, self._kind = device_memory, None
-        self._losses, self._checkpoint = [], None
+        self._losses, self._checkpoint, self._first = [], None, 0
         header = dict(
             job=self._job.facts,
             device=device,
@@ -77,10 +77,13 @@ class Run:
         self.lap = self._recorder.lap
 
     def array(self, name):
-        """An input by its name in the manifest ("train.x", "synthetic.x", ...), memory-mapped."""
+        """An input by its name in the manifest ("train.x", "synthetic.x", ...), memory-mapped.
+
+        Writing to it changes this process's copy only.
+        """
         entry = self._job.manifest["arrays"][name]
         path = self._job.manifest_path.parent / entry["file"]
-        return np.load(str(path), mmap_mode="r")
+        return np.load(str(path), mmap_mode="c")
 
     def split(self, name):
         """{"x": ..., "y": ...} of "train", "valid", "test" or "parity"; what there is of it."""
@@ -92,11 +95,12 @@ class Run:
     def steps(self):
         """Yields every step of the job in order, for a loader that reads ahead.
 
+        Begin to draw from it within the first lap: a resumed training starts later.
         Batches follow the recorded order of each epoch; its last, partial batch is dropped.
         Beyond the last epoch the orders begin again.
         """
         for kind in self._asked("training", "timing"):
-            for number in range(self._total(kind)):
+            for number in range(self._first, self._total(kind)):
                 yield self._step(number)
 
     def laps(self):
@@ -109,7 +113,7 @@ class Run:
         for kind in self._asked("training", "timing"):
             plan, total = self._job.schedule[kind], self._total(kind)
             epoch = self._steps_per_epoch() if plan.get("epochs") else total
-            start = self._restore(epoch)
+            start = self._first = self._restore(epoch)
             done, spent, lap = start, 0.0, 1
             while done < total:
                 ends = min(done + lap, (done // epoch + 1) * epoch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -39,7 +40,8 @@ def execute(record: Record, job: Job, environment: Environment, inputs: Path) ->
         "measured" or "failed".
 
     Raises:
-        KeyboardInterrupt: The job is ended, noted as ``cut``, and runs again next time.
+        KeyboardInterrupt, OSError: The job is ended (the disk is full), noted as ``cut``, and
+            runs again next time.
     """
     work = project.home() / "runs" / record.name / job.id
     work.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,9 @@ def execute(record: Record, job: Job, environment: Environment, inputs: Path) ->
     start = time.monotonic()
     try:
         reason = _child(work / "spec.json", job, _variables(record, job))
-    except KeyboardInterrupt:
+        if os.strerror(errno.ENOSPC) in reason:
+            raise OSError(errno.ENOSPC, reason)
+    except (KeyboardInterrupt, OSError):
         record.note(job.id, "cut", attempt=attempt, seconds=time.monotonic() - start)
         raise
     _name_no_paths(Path(spec["executed"]))

@@ -17,7 +17,6 @@ import filelock
 from .. import inputs, judge, machine, project
 from ..env import environments
 from ..env.environments import Environment
-from ..errors import RosettaError
 from ..progress import bar, console
 from ..spec.framework import Framework
 from ..spec.workload import Workload
@@ -38,7 +37,8 @@ def run(
 
     Raises:
         KeyboardInterrupt: After what was measured has been judged.
-        RosettaError: Nothing can be measured (bad input, missing data, full disk).
+        RosettaError: Nothing can be measured: bad input, missing data.
+        OSError: The disk is full; what was measured stays, and the next call goes on.
     """
     with alone():
         outcomes = {f.name: environments.outcome(f, options.device) for f in frameworks}
@@ -46,11 +46,6 @@ def run(
         record, jobs = _begin(frameworks, workloads, options, outcomes, manifests)
         try:
             _measure(record, jobs, outcomes, manifests)
-        except OSError as error:
-            raise RosettaError(
-                f"the results could not be written: {error}",
-                "free space or permissions, then repeat the command: it goes on where it stopped",
-            ) from error
         finally:
             judge.judge_run(record.folder)
     return record

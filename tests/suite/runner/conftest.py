@@ -1,17 +1,10 @@
 """A small project with a framework of its own: NumPy, one dense layer. Everything else is real."""
 
-import json
-import os
-import shutil
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import nbformat
 import pytest
-
-ROOT = Path(__file__).parents[3]
 
 WORKLOAD = """
 schema = 1
@@ -45,6 +38,9 @@ parity = { steps = 3 }
 training = { epochs = 2 }
 layers = { seconds = 0.1 }
 """
+
+TENSORS = "name,shape,init\nfc.weight,10x3072,glorot_uniform\nfc.bias,10,zeros\n"
+LAYERS = "name,kind,input,flops,like\nfc,dense,3072,61440,\n"
 
 FRAMEWORK = """
 schema = 1
@@ -122,90 +118,27 @@ run.finish()
 """
 
 
-class Project:
-    """A checkout of the suite with one workload and one framework, in a folder of its own."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        for name in ("harness", "data", "results/historical"):
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("locks"))
-        files = {
-            "benchmarks/tiny/workload.toml": WORKLOAD,
-            "benchmarks/tiny/tensors.csv": "name,shape,init\nfc.weight,10x3072,glorot_uniform\n"
-            "fc.bias,10,zeros\n",
-            "benchmarks/tiny/layers.csv": "name,kind,input,flops,like\nfc,dense,3072,61440,\n",
-            "notebooks/plain/framework.toml": FRAMEWORK,
-        }
-        for name, text in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text)
-        self.notebook()
-        self.environment = {
-            **os.environ,
-            "PYTHONPATH": str(folder / "harness"),
-            "ROSETTA_HOME": str(folder / "home"),
-            "ROSETTA_MACHINE": "here",
-            "TMPDIR": str(folder),  # the lock of a machine: a test must not wait for a benchmark
-        }
-        self.environment.pop("ROSETTA_DATA", None)
-        self.rosetta("setup", "--use", f"plain={sys.executable}")
-
-    def notebook(self, fault="pass"):
-        """Writes the notebook; ``fault`` is a statement at the start of every lap."""
-        parameters = nbformat.v4.new_code_cell("job = {}", metadata={"tags": ["parameters"]})
-        code = nbformat.v4.new_code_cell(NOTEBOOK.replace("{FAULT}", fault))
-        kernel = {"name": "plain", "display_name": "NumPy", "language": "python"}
-        notebook = nbformat.v4.new_notebook(
-            cells=[parameters, code], metadata={"kernelspec": kernel}
-        )
-        nbformat.write(notebook, self.folder / "notebooks/plain/tiny.ipynb")
-
-    def command(self, *words):
-        return [sys.executable, "-m", "rosetta", *words]
-
-    def rosetta(self, *words, code=0):
-        """Runs a command to its end; fails the test on any other exit code."""
-        done = subprocess.run(
-            self.command(*words),
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done
-
-    def begin(self, *words):
-        """Starts a command in a process group of its own."""
-        return subprocess.Popen(
-            self.command(*words),
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    @property
-    def runs(self):
-        return sorted((self.folder / "results/here").glob("*/run.json"))
-
-    def states(self, run=None):
-        """The last state of each job of a run, the newest if none is named."""
-        path = (run or self.runs[-1]).parent / "jobs.jsonl"
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        return {line["job"]: line for line in lines}
-
-    def wait_for(self, process, condition):
-        """Blocks until a file system condition holds; the process must still be running."""
-        while not condition():
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.05)
+def notebook(project, fault="pass"):
+    """Writes the notebook; ``fault`` is a statement at the start of every lap."""
+    parameters = nbformat.v4.new_code_cell("job = {}", metadata={"tags": ["parameters"]})
+    code = nbformat.v4.new_code_cell(NOTEBOOK.replace("{FAULT}", fault))
+    kernel = {"name": "plain", "display_name": "NumPy", "language": "python"}
+    made = nbformat.v4.new_notebook(cells=[parameters, code], metadata={"kernelspec": kernel})
+    project.write("notebooks/plain/tiny.ipynb", nbformat.writes(made))
 
 
 @pytest.fixture
-def project(tmp_path):
-    return Project(tmp_path / "project")
+def project(checkout):
+    """A checkout with one workload and one framework; ``project.notebook(fault)`` breaks it."""
+    made = checkout()
+    made.write("benchmarks/tiny/workload.toml", WORKLOAD)
+    made.write("benchmarks/tiny/tensors.csv", TENSORS)
+    made.write("benchmarks/tiny/layers.csv", LAYERS)
+    made.write("notebooks/plain/framework.toml", FRAMEWORK)
+    made.notebook = lambda fault: notebook(made, fault)
+    notebook(made)
+    made.rosetta("setup", "--use", f"plain={sys.executable}")
+    return made
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_kill_9_loses_nothing_measured_and_the_next_call_goes_on(project):
     project.wait_for(process, lambda: project.runs and "timing" in last_job(project))
     before = project.states()
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     os.remove(project.folder / "stop")
     project.rosetta(*RUN)
     assert len(project.runs) == 1, "the same run went on"
@@ -96,7 +96,7 @@ def test_a_training_that_is_cut_goes_on_from_its_last_epoch(project):
     mark = "home/runs/*/*/checkpoint.epoch"
     project.wait_for(process, lambda: list(project.folder.glob(mark)))
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     os.remove(project.folder / "stop")
     project.rosetta(*RUN, "--kind", "training")
     (events,) = [
