@@ -35,7 +35,7 @@ class Job:
         self.feed = given.get("feed", self.manifest["feeds"][0])
         self.batch = given.get("batch", self.manifest["batch"][device])
         folder = given.get("out") or _fresh(self.root, given)
-        self.out = Path(folder)
+        self.out = Path(os.path.abspath(str(folder)))  # some frameworks save to no other path
         self.out.mkdir(parents=True, exist_ok=True)
         self.events = Path(given.get("events", self.out / "events.jsonl"))
         self.facts = dict(given, feed=self.feed, batch=self.batch, kinds=list(self.kinds))
