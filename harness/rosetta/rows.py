@@ -83,6 +83,7 @@ def _row(cell: Cell, cells: list[Cell], reference: str) -> Row:
     state, reason = cell.outcome()
     framework = run.plan["frameworks"].get(cell.framework, {})
     inputs = run.plan["inputs"].get(entry["workload"], {})
+    synthetic = entry["feed"] == "synthetic"  # drawn on purpose: there are no real ones
     identity: dict[str, Any] = {
         name: entry[name]
         for name in ("framework", "workload", "feed", "variant", "precision", "device", "devices")
@@ -95,7 +96,7 @@ def _row(cell: Cell, cells: list[Cell], reference: str) -> Row:
         "profile": run.plan["profile"],
         "machine": run.machine,
         "run": run.name,
-        "data": inputs.get("data", {}).get("label", ""),
+        "data": "synthetic" if synthetic else inputs.get("data", {}).get("label", ""),
         "weights": inputs.get("weights", ""),
         "batch": job.get("batch") or 0,
         "threads": job.get("threads") or run.plan["options"].get("threads") or 0,
