@@ -62,10 +62,12 @@ WHO = (
 def tables(key: Conditions, rows: list[Row]) -> list[Table]:
     """What is known of the rows of one set of conditions."""
     measured = [row for row in rows if row.state == "measured"]
-    made = [speed(key, rows)]
-    if measured:
-        made += [cost(measured), parity(measured)]
-        made += [learnt(measured)] if any(_trained(row) for row in measured) else []
+    timed = [row for row in measured if row.n]
+    compared = [row for row in measured if row.n or (row.parity and row.parity.curve)]
+    made = [speed(key, rows)] if timed or len(measured) < len(rows) else []
+    made += [cost(timed)] if timed else []
+    made += [parity(compared)] if compared else []
+    made += [learnt(measured)] if any(_trained(row) for row in measured) else []
     if any(row.features for row in rows):
         made.append(features(rows))
     return made
