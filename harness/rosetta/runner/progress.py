@@ -28,7 +28,11 @@ class JobProgress:
             MofNCompleteColumn(),
             TextColumn("{task.fields[rest]}"),
         )
-        self._progress = Progress(*columns, console=console, auto_refresh=False)
+        self._total = len(jobs)
+        terminal = console.is_terminal  # a log gets a line for each job instead of a bar
+        self._progress = Progress(
+            *columns, console=console, auto_refresh=False, disable=not terminal
+        )
         self._task = self._progress.add_task(
             "starting", total=len(jobs), completed=len(done), rest=""
         )
@@ -50,6 +54,9 @@ class JobProgress:
         self._progress.update(
             self._task, description=label + round_, rest=f"about {rest} left", refresh=True
         )
+        if not console.is_terminal:
+            number = self._total - len(self._left) + 1
+            console.print(f"{number}/{self._total} {label}{round_}, about {rest} left")
 
     def end(self, job: Job, state: str, reason: str) -> None:
         """Counts the job; one that failed is said at once, with its reason."""
