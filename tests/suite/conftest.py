@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+
+
+def _listen():
+    """A process started in the background ignores Ctrl-C, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Checkout:
@@ -58,6 +64,7 @@ class Checkout:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=_listen,
         )
 
     @property
@@ -72,8 +79,10 @@ class Checkout:
 
     def wait_for(self, process, condition):
         """Blocks until a file system condition holds; the process must still be running."""
+        end = time.monotonic() + 300
         while not condition():
             assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < end, "it took longer than five minutes"
             time.sleep(0.05)
 
 

@@ -64,7 +64,7 @@ def test_kill_9_loses_nothing_measured_and_the_next_call_goes_on(project):
     project.wait_for(process, lambda: project.runs and "timing" in last_job(project))
     before = project.states()
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.communicate(timeout=300)
     os.remove(project.folder / "stop")
     project.rosetta(*RUN)
     assert len(project.runs) == 1, "the same run went on"
@@ -83,7 +83,7 @@ def test_ctrl_c_writes_the_tables_of_what_was_measured(project):
     process = project.begin(*RUN)
     project.wait_for(process, lambda: project.runs and "timing" in last_job(project))
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate()
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 130 and "nothing measured was lost" in output
     assert (project.folder / "results/here/README.md").is_file()
     assert {s["state"] for s in project.states().values()} == {"measured", "cut"}
@@ -96,7 +96,7 @@ def test_a_training_that_is_cut_goes_on_from_its_last_epoch(project):
     mark = "home/runs/*/*/checkpoint.epoch"
     project.wait_for(process, lambda: list(project.folder.glob(mark)))
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.communicate(timeout=300)
     os.remove(project.folder / "stop")
     project.rosetta(*RUN, "--kind", "training")
     (events,) = [
@@ -124,8 +124,8 @@ def test_a_second_run_on_the_machine_says_who_runs_and_waits(project):
     assert f"process {first.pid}" in said and "waiting" in said
     assert len(project.runs) == 1, "the second has not begun"
     os.remove(project.folder / "stop")
-    first.communicate()
-    second.communicate()
+    first.communicate(timeout=300)
+    second.communicate(timeout=300)
     assert (first.returncode, second.returncode) == (0, 0)
     assert len(project.runs) == 2
 
