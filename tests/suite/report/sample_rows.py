@@ -293,14 +293,17 @@ def all_rows() -> list[Row]:
 def write_run(results: Path, rows: list[Row]) -> Path:
     """The run that the rows come from, with empty samples and notebooks; returns the machine's."""
     machine = results / MACHINE
-    cells, jobs = [], []
+    cells, jobs, inputs = [], [], {}
     for row in rows:
+        data = {"label": row.data or "stand-in"}
+        inputs[row.workload] = {"digest": "d", "data": data, "weights": "", "samples": 50_000}
         name = f"{row.workload}-{row.feed}-{row.framework}-{row.variant}-fp32-cpu1"
         cell = {
             k: getattr(row, k) for k in ("workload", "feed", "framework", "variant", "precision")
         }
         state = row.state if row.state.startswith("not ") else "planned"
         cells.append({"id": name, **cell, "device": "cpu", "devices": 1, "state": state})
+        cells[-1]["category"] = "default"
         for path in row.samples:
             kind, _, number = Path(path).stem.replace("-", " ").partition(" ")
             job = {"id": Path(path).stem, "cell": name, "kind": kind, "round": int(number[-1])}
@@ -318,7 +321,7 @@ def write_run(results: Path, rows: list[Row]) -> Path:
                     "data": "stand-in"},
         "frameworks": {name: {"title": title, "version": VERSIONS[name], "state": "ready"}
                        for name, title in TITLES.items()},
-        "inputs": {}, "cells": cells, "jobs": jobs,
+        "inputs": inputs, "cells": cells, "jobs": jobs,
     }  # fmt: skip
     (machine / RUN).mkdir(parents=True, exist_ok=True)
     (machine / RUN / "run.json").write_text(json.dumps(document), "utf-8")
