@@ -44,14 +44,21 @@ def main() -> None:
 
 
 def step_of(seconds: float):
-    """A training step of about that length: fetch a batch, apply a layer, compute a loss."""
+    """A training step of about that length: fetch a batch, apply a layer, compute a loss.
+
+    It allocates nothing: whether an array of 128 kB comes from the heap or from a fresh mapping
+    depends on what the process freed before, and was seen to change a step by 7 %.
+    """
     rng = np.random.default_rng(0)
     samples, weights = rng.random((4096, 512), np.float32), rng.random((512, 512), np.float32)
 
+    x, y = np.empty((64, 512), np.float32), np.empty((64, 512), np.float32)
+
     def step(index, repeats):
-        x = samples[index % 4096]
+        np.take(samples, index % 4096, axis=0, out=x)
         for _ in range(repeats):
-            x = np.tanh(x @ weights)
+            np.matmul(x, weights, out=y)
+            np.tanh(y, out=x)
         return x.mean()
 
     index = np.arange(64)
