@@ -190,22 +190,3 @@ def _notes(old: list[Number], same: list[Row]) -> str:
     if smoke := sum(row.profile == "smoke" for row in same):
         notes.append(f"{smoke} rows of the smoke profile are left out.")
     return " ".join(notes)
-
-
-def classic_layers() -> Table:
-    """The published times of single layers and whole models."""
-    old = [n for n in numbers() if n.workload == "layers"]
-    columns = list(dict.fromkeys(_layer_column(n) for n in old))
-    cells: dict[str, dict[str, str]] = {}
-    for n in old:
-        cells.setdefault(n.item, {})[_layer_column(n)] = fmt.time(n.value, fmt.MILLI)
-    return Table(
-        "Layers and whole models, 2018 [ms]",
-        ("layer or model", *columns),
-        tuple((item, *(line.get(c, fmt.MISSING) for c in columns)) for item, line in cells.items()),
-        "; ".join(dict.fromkeys(f"{n.source} ({n.date})" for n in old)) + ".",
-    )
-
-
-def _layer_column(number: Number) -> str:
-    return f"{number.framework}, {number.machine}: {number.quantity}"
