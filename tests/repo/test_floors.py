@@ -21,6 +21,18 @@ FLOORS = {
         {"cli"},
         {"__main__"},
     ],
+    "trivet": [
+        {"errors"},
+        {"geometry", "spec", "dtypes", "config", "rng"},
+        {"registry", "device"},
+        {"reference"},
+        {"launch"},
+        {"tape"},
+        {"ops"},
+        {"nn", "optim"},
+        {"graph", "loader"},
+        {"zoo", "formats"},
+    ],
 }
 OTHER_DISTRIBUTION = {"rosetta": "trivet", "trivet": "rosetta"}
 
@@ -49,13 +61,16 @@ def imported(package, path):
             yield from (".".join([*base, alias.name]) for alias in node.names)
 
 
-@pytest.mark.parametrize("path", modules("rosetta"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_module_imports_only_lower_floors(path):
-    floor = {name: n for n, names in enumerate(FLOORS["rosetta"]) for name in names}
-    own = part("rosetta", path)
+FILES = [(package, path) for package in FLOORS for path in modules(package)]
+
+
+@pytest.mark.parametrize("package, path", FILES, ids=[str(p.relative_to(ROOT)) for _, p in FILES])
+def test_a_module_imports_only_lower_floors(package, path):
+    floor = {name: n for n, names in enumerate(FLOORS[package]) for name in names}
+    own = part(package, path)
     assert own in floor, f"{own} stands on no floor: add it to FLOORS"
-    for name in imported("rosetta", path):
-        if not name.startswith("rosetta."):
+    for name in imported(package, path):
+        if not name.startswith(f"{package}."):
             continue
         other = name.split(".")[1]
         assert other == own or floor[other] < floor[own], f"{own} imports {other}"

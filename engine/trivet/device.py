@@ -1,0 +1,83 @@
+"""Raw memory of a device, and Buffer: memory with a spec. A device is its name."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .errors import CaptureError, DeviceError
+from .spec import Spec, Strided
+
+ALIGNMENT = 64  # bytes: one cache line, and no vector loop starts on a different element
+TAIL = 64  # readable bytes behind every memory: the last vector load may run past the end
+
+
+def empty(device: str, nbytes: int) -> np.ndarray:
+    """Uninitialised, aligned bytes."""
+    return _EMPTY[expect(device)](nbytes)
+
+
+def expect(device: str) -> str:
+    if device not in _EMPTY:
+        raise DeviceError(
+            f"Expected one of the devices {', '.join(_EMPTY)}; got {device!r}.",
+            "name a device that this machine has.",
+        )
+    return device
+
+
+def _empty_cpu(nbytes):
+    memory = np.empty(nbytes + ALIGNMENT + TAIL, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + nbytes + TAIL]
+
+
+_EMPTY = {"cpu": _empty_cpu}
+
+
+class Buffer:
+    """One value in memory. The spec never changes; every write raises the version.
+
+    A view has a base, the buffer that owns the memory, and shares its version.
+    """
+
+    __slots__ = (
+        "__weakref__", "_version", "backend", "base", "device", "memory", "offset", "spec",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        spec: Spec,
+        device: str,
+        memory: np.ndarray | None,
+        offset: int = 0,
+        base: Buffer | None = None,
+    ):
+        self.spec, self.device, self.memory = spec, device, memory
+        self.offset, self.base = offset, base  # bytes
+        self.backend: str | None = None  # whose plan made it; auxiliaries stay with that backend
+        self._version = 0
+
+    @property
+    def owner(self) -> Buffer:
+        return self.base or self
+
+    @property
+    def version(self) -> int:
+        return self.owner._version
+
+    def touch(self) -> None:
+        """Says that the value was written."""
+        self.owner._version += 1
+
+    def array(self) -> np.ndarray:
+        """The memory in its physical shape, without a copy."""
+        if self.memory is None:
+            raise CaptureError(
+                f"This value ({self.spec}) was made in a captured step and ended with it.",
+                "return it from the step.",
+            )
+        dtype = np.dtype(self.spec.dtype)
+        steps = None
+        if isinstance(self.spec.layout, Strided):
+            steps = tuple(step * dtype.itemsize for step in self.spec.layout.steps)
+        return np.ndarray(self.spec.physical, dtype, self.memory, self.offset, steps)

@@ -1,0 +1,7 @@
+"""The definition of every kernel, in NumPy. Other backends are tested against it."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+for module in iter_modules(__path__):  # each file registers its kernels
+    import_module(f"{__name__}.{module.name}")

@@ -1,0 +1,95 @@
+"""Which backend runs a call: each is asked for a plan and answers, or says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+
+from .config import DEFAULT, Means
+from .errors import KernelMissing
+from .spec import Spec
+
+# Modules that register kernels, best first; imported when first asked.
+PREFERENCE: dict[str, list[str]] = {"cpu": ["trivet.reference"]}
+
+
+@dataclass(frozen=True)
+class Call:
+    """All that a backend may base its answer on, and so the key of the cached choice."""
+
+    name: str
+    ins: tuple[Spec, ...]
+    geometry: Hashable = None
+    device: str = "cpu"
+    means: Means = DEFAULT
+    auxiliaries: bool = True  # False: nobody will ask for a gradient, so none need be made
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(map(str, self.ins))}) on {self.device}, {self.means}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A backend's offer: how to run a call, and the memory this takes.
+
+    ``run(*outs, *ins[, workspace])`` gets arrays of exactly these specs. ``outs`` lists the
+    results, then auxiliaries whose meaning only this backend knows.
+    """
+
+    run: Callable[..., None]
+    ins: tuple[Spec, ...]  # as wanted; the engine reorders operands that arrive otherwise
+    outs: tuple[Spec, ...] = ()
+    workspace: int = 0  # bytes
+    writes: tuple[int, ...] = ()  # operands updated in place
+    bind: Callable[..., Callable[[], None]] | None = None  # run with its arrays fixed, for replays
+
+    def bound(self, *arrays) -> Callable[[], None]:
+        """A launch without arguments: a captured program binds each plan once."""
+        return (self.bind or partial(partial, self.run))(*arrays)
+
+
+_KERNELS: dict[tuple[str, str], Callable[[Call], Plan | str]] = {}
+_CHOICES: dict[tuple[Call, tuple[str, ...]], tuple[str, Plan]] = {}
+
+
+def kernel(name: str, backend: str):
+    """Registers the decorated function: Call -> Plan, or a string that says why not."""
+
+    def register(answer):
+        if (name, backend) in _KERNELS:
+            raise ValueError(f"{backend} already has a kernel {name!r}")
+        _KERNELS[name, backend] = answer
+        _CHOICES.clear()  # the newcomer may beat an earlier choice
+        return answer
+
+    return register
+
+
+def choose(call: Call, partner: str | None = None) -> tuple[str, Plan]:
+    """The first backend that can, and its plan; ``partner`` allows only that backend."""
+    order = (partner,) if partner else tuple(PREFERENCE[call.device])
+    if (call, order) not in _CHOICES:
+        answers = {}
+        for backend in order:
+            answers[backend] = answer = ask(backend, call)
+            if isinstance(answer, Plan):
+                break
+        else:
+            reasons = "".join(f"\n  {backend}: {why}" for backend, why in answers.items())
+            raise KernelMissing(
+                f"No backend can run {call}:{reasons}",
+                "change what the reasons name, or register a kernel.",
+            )
+        _CHOICES[call, order] = backend, answer
+    return _CHOICES[call, order]
+
+
+def ask(backend: str, call: Call) -> Plan | str:
+    """One backend's answer."""
+    import_module(backend)
+    answer = _KERNELS.get((call.name, backend), lambda call: "not implemented")(call)
+    if isinstance(answer, Plan) and any(answer.ins[i] != call.ins[i] for i in answer.writes):
+        return "would update a reordered copy instead of the operand"
+    return answer

@@ -1,0 +1,22 @@
+"""Fixtures of the engine's tests."""
+
+import numpy as np
+import pytest
+from trivet import device
+
+
+@pytest.fixture(autouse=True)
+def poison(monkeypatch):
+    """Fresh memory is all ones, NaN as a float: a kernel that reads what nobody wrote fails."""
+
+    def poisoned(nbytes, allocate=device._empty_cpu):
+        memory = allocate(nbytes)
+        memory[...] = 0xFF
+        return memory
+
+    monkeypatch.setitem(device._EMPTY, "cpu", poisoned)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
