@@ -184,7 +184,7 @@ def compute(
         name,
         *(t.buffer for t in tensors),
         geometry=geometry,
-        partner=partner and partner.buffer,
+        partner=None if partner is None else partner.buffer,
         auxiliaries=auxiliaries,
     )
     return [Tensor(b) for b in outs]

@@ -121,11 +121,31 @@ def reference_jobs(run: store.Run, workload: str) -> list[str]:
     ]
 
 
+def has_reference(machine: Path, workload: str, manifest: Path, steps: int) -> bool:
+    """Whether a run of this machine still has a float64 job's arrays on these parity inputs.
+
+    Args:
+        machine: ``results/<machine>``.
+        steps: At least as many must have been recorded.
+    """
+    wanted = digest_of(manifest)
+    for run in store.runs(machine):
+        for job in reference_jobs(run, workload) if parity_digest(run, workload) == wanted else ():
+            record = run.measured(job)
+            if record and (run.arrays(job) / "parity.npz").is_file():
+                if (record.header["job"]["schedule"]["steps"] or 0) >= steps:
+                    return True
+    return False
+
+
 def parity_digest(run: store.Run, workload: str) -> str:
     """Equal where parity jobs were fed the same tensors and batches; "" without a manifest."""
     path = run.manifest(workload)
-    if path is None:
-        return ""
+    return digest_of(path) if path else ""
+
+
+def digest_of(path: Path) -> str:
+    """The digest of what a manifest gives to parity jobs."""
     arrays = load_manifest(path)["arrays"]
     names = sorted(n for n in arrays if n.startswith(("parity/", "parity.")))
     text = "".join(f"{name}{arrays[name]['sha256']}" for name in names)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import trivet.reference  # noqa: F401  registers before a test takes a copy of the registry
 from trivet import device
 
 

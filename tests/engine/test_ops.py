@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from trivet import Tensor, grad, ops
+from trivet import Tensor, capture, grad, ops, registry
 from trivet.errors import GradientError
+from trivet.ops.dropout import seed
 from trivet.tape import Node
 
 ALL = [
@@ -11,6 +12,7 @@ ALL = [
     for name, (function, samples) in ops.OPS.items()
     for i, sample in enumerate(samples(np.random.default_rng(0)))
 ]
+REFERENCE, BLOCKED = ["trivet.reference"], ["blocked_backend", "trivet.reference"]
 ROUNDING = {"float32": 2e-5, "float16": 2e-2, "bfloat16": 1.5e-1}  # of values of order one
 
 
@@ -69,21 +71,21 @@ def uneven(shape, dtype="float64"):
     return Tensor(np.random.default_rng(1).standard_normal(shape), dtype)
 
 
-def weighed(ys):
+def weighed(ys, weights=None):
     """A loss that weighs every element of every float output differently."""
     total = 0.0
-    for y in ys:
+    for i, y in enumerate(ys):
         if y.requires_grad:
-            total = (y * uneven(y.shape, y.dtype)).sum() + total
+            total = (y * (weights[i] if weights else uneven(y.shape, y.dtype))).sum() + total
     return total
 
 
-def run(function, sample, args):
+def run(function, sample, args, weights=None):
     """Forward and backward: the outputs, and the gradients of the weighed loss."""
     ys = outputs(function(*args, **sample.kwargs))
     if not sample.differentiable:
         return ys
-    return [*ys, *grad(weighed(ys), leaves(sample, args))]
+    return [*ys, *grad(weighed(ys, weights), leaves(sample, args))]
 
 
 def moved(args, i, part, entry, delta):
@@ -188,6 +190,33 @@ def test_views_give_the_same_as_plain_tensors(function, sample):
     strided = run(function, sample, tensors(sample, strided=True))
     for a, b in zip(plain, strided, strict=True):
         np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("backends", [REFERENCE, BLOCKED], ids=["reference", "blocked"])
+@valid
+def test_a_captured_op_gives_the_bits_of_eager(function, sample, backends, monkeypatch):
+    monkeypatch.setitem(registry.PREFERENCE, "cpu", backends)
+    dtype = "float64" if function.__name__.endswith("_") else "float32"  # rates are float64
+    made = outputs(function(*tensors(sample, dtype), **sample.kwargs))
+    weights = [uneven(y.shape, y.dtype) if y.requires_grad else None for y in made]
+
+    def results(decorate):
+        seed(0)  # of the masks of dropout
+        args = tensors(sample, dtype)  # they exist before the step: ops that write them go on
+        step = decorate(lambda: tuple(run(function, sample, args, weights)))
+        return [[t.numpy().tobytes() for t in step()] for _ in range(4)]
+
+    assert results(capture) == results(lambda step: step)
+
+
+@pure
+def test_another_backend_agrees_with_the_reference(function, sample, monkeypatch):
+    seed(0)
+    expected = [t.numpy() for t in run(function, sample, tensors(sample, "float32"))]
+    monkeypatch.setitem(registry.PREFERENCE, "cpu", BLOCKED)
+    seed(0)
+    for a, t in zip(expected, run(function, sample, tensors(sample, "float32")), strict=True):
+        np.testing.assert_allclose(t.numpy(), a, rtol=1e-4, atol=1e-4)
 
 
 @cases(lambda name, s: s.error)

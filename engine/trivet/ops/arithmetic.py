@@ -1,4 +1,4 @@
-"""Arithmetic, comparisons and choices with broadcasting, and the operators of Tensor."""
+"""Arithmetic with broadcasting, and the operators of Tensor."""
 
 from __future__ import annotations
 
@@ -17,21 +17,31 @@ Number = int | float
 
 def operands(name: str, a: Tensor | Number, b: Tensor | Number) -> tuple[Tensor, Tensor]:
     """Both as tensors that can meet; a Python number takes the other's dtype if that keeps it."""
-    if not isinstance(a, Tensor):
+    if isinstance(b, Tensor) and not isinstance(a, Tensor):
         b, a = operands(name, b, a)
         return a, b
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor | Number):
+        raise DtypeError(
+            f"{name}: expected a Tensor, and another or a Python number; "
+            f"got {type(a).__name__} and {type(b).__name__}.",
+            "wrap what is neither: Tensor(...).",
+        )
     if isinstance(b, Number):
-        if isinstance(b, float) and not is_float(a.dtype):
+        kept = b in (0, 1) if a.dtype == "bool" else isinstance(b, int)
+        if not (kept or is_float(a.dtype)):
             raise DtypeError(f"{name}: {a.dtype} would truncate {b}.", "use a float tensor.")
         return a, full(a, b)
-    if not isinstance(b, Tensor):
-        raise DtypeError(
-            f"{name}: expected a Tensor or a Python number; got {type(b).__name__}.",
-            "wrap it: Tensor(...).",
-        )
     same_dtype(name, a, b)
     broadcast(name, a.shape, b.shape)
     return a, b
+
+
+def numbers(name: str, *tensors: Tensor) -> None:
+    """None of them truth values, whose sums NumPy would take as `or`."""
+    if any(t.dtype == "bool" for t in tensors):
+        raise DtypeError(
+            f"{name}: expected numbers; got bool.", "convert them: x.to('int64'), x.to('float32')."
+        )
 
 
 def _binary_samples(rng):
@@ -45,7 +55,8 @@ def _binary_samples(rng):
     yield Sample((rng.standard_normal((0, 3)), x[0, :, :1].T), differentiable=(0, 1))
     yield Sample((x, x[:, :2]), error=(ShapeError, "got (2, 3, 4) and (2, 2, 4)"))
     yield Sample((x, x.astype("float32")), error=(DtypeError, "got float32 and float64"))
-    yield Sample((x, "2"), error=(DtypeError, "a Tensor or a Python number; got str"))
+    yield Sample((x, "2"), error=(DtypeError, "or a Python number; got Tensor and str"))
+    yield Sample((1, 2.0), error=(DtypeError, "or a Python number; got int and float"))
 
 
 def _integer_samples(rng):
@@ -54,6 +65,7 @@ def _integer_samples(rng):
     yield Sample((ids, 3))
     yield Sample((ids, ids / 1.0), error=(DtypeError, "one dtype; got float64 and int64"))
     yield Sample((ids, 0.5), error=(DtypeError, "int64 would truncate 0.5"))
+    yield Sample((ids > 2, ids > 3), error=(DtypeError, "expected numbers; got bool"))
 
 
 @op(_integer_samples)
@@ -70,6 +82,7 @@ def add(a: Tensor | Number, b: Tensor | Number) -> Tensor:
     array([2., 3.], dtype=float32)
     """
     a, b = operands("add", a, b)
+    numbers("add", a)
     (y,) = compute("add", a, b)
     shapes = a.shape, b.shape
 
@@ -89,6 +102,7 @@ def sub(a: Tensor | Number, b: Tensor | Number) -> Tensor:
     array([ 0., -1.], dtype=float32)
     """
     a, b = operands("sub", a, b)
+    numbers("sub", a)
     (y,) = compute("sub", a, b)
     shapes = a.shape, b.shape
 
@@ -110,6 +124,7 @@ def mul(a: Tensor | Number, b: Tensor | Number) -> Tensor:
     array([2., 4.], dtype=float32)
     """
     a, b = operands("mul", a, b)
+    numbers("mul", a)
     (y,) = compute("mul", a, b)
 
     def gradient(gy, needs, a, b):
@@ -141,9 +156,72 @@ def div(a: Tensor | Number, b: Tensor | Number) -> Tensor:
     return record(y, (a, b), saved=(a, b), gradient=gradient)
 
 
+def _neg_samples(rng):
+    yield Sample((rng.standard_normal((2, 3)),), differentiable=(0,))
+    yield Sample((rng.standard_normal((0, 3)),), differentiable=(0,))
+    yield Sample((np.arange(3),))
+    yield Sample((np.arange(3) > 1,), error=(DtypeError, "expected numbers; got bool"))
+
+
+@op(_neg_samples)
 def neg(x: Tensor) -> Tensor:
-    """``-x``"""
-    return sub(0, x)
+    """The number of opposite sign: ``y = -x``.
+
+    Shapes: x (any) -> the same.
+
+    >>> (-Tensor([1.0, -2.0])).numpy()
+    array([-1.,  2.], dtype=float32)
+    """
+    numbers("neg", x)
+    (y,) = compute("neg", x)
+    return record(y, (x,), gradient=lambda gy, needs: (neg(gy),), name="neg")
+
+
+def _extreme(name: str, a: Tensor | Number, b: Tensor | Number) -> Tensor:
+    a, b = operands(name, a, b)
+    numbers(name, a)
+    (y,) = compute(name, a, b)
+
+    def gradient(gy, needs, a, b):
+        (share,) = compute(f"{name}_share", a, b)  # 1 where a was taken, 1/2 at a tie, else 0
+        to_a = mul(gy, share)
+        ga = sum_to(to_a, a.shape) if needs[0] else None
+        gb = sum_to(sub(gy, to_a), b.shape) if needs[1] else None
+        return ga, gb
+
+    return record(y, (a, b), saved=(a, b), gradient=gradient, name=name)
+
+
+@op(_integer_samples)
+def maximum(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+    """The larger of two, element by element; nan counts as the largest.
+
+    At a tie each of them gets half of the gradient.
+
+    Shapes, Raises: as for add.
+
+    Source: the tie rule of PyTorch and JAX.
+
+    >>> maximum(Tensor([1.0, 3.0]), 2.0).numpy()
+    array([2., 3.], dtype=float32)
+    """
+    return _extreme("maximum", a, b)
+
+
+@op(_integer_samples)
+def minimum(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+    """The smaller of two, element by element; nan counts as the smallest.
+
+    At a tie each of them gets half of the gradient.
+
+    Shapes, Raises: as for add.
+
+    Source: the tie rule of PyTorch and JAX.
+
+    >>> minimum(Tensor([1.0, 3.0]), 2.0).numpy()
+    array([1., 2.], dtype=float32)
+    """
+    return _extreme("minimum", a, b)
 
 
 Tensor.__add__, Tensor.__radd__ = add, lambda a, b: add(b, a)
@@ -151,3 +229,4 @@ Tensor.__sub__, Tensor.__rsub__ = sub, lambda a, b: sub(b, a)
 Tensor.__mul__, Tensor.__rmul__ = mul, lambda a, b: mul(b, a)
 Tensor.__truediv__, Tensor.__rtruediv__ = div, lambda a, b: div(b, a)
 Tensor.__neg__ = neg
+Tensor.maximum, Tensor.minimum = maximum, minimum

@@ -17,13 +17,11 @@ from .op import Sample, op
 
 def _look(x: Tensor, shape, steps, start: int = 0) -> Tensor:
     """A view of x's memory: steps and start in elements of it."""
-    layout = PLAIN if 0 in shape else Strided(steps=tuple(steps))
     natural = row_major(tuple(shape))
-    if all(n == 1 or s == r for n, s, r in zip(shape, steps, natural)):
-        layout = PLAIN
-    spec = Spec(tuple(shape), x.dtype, layout)
-    offset = x.buffer.offset + start * np.dtype(x.dtype).itemsize
-    return Tensor(view(x.buffer, spec, offset))
+    plain = 0 in shape or all(n == 1 or s == r for n, s, r in zip(shape, steps, natural))
+    spec = Spec(tuple(shape), x.dtype, PLAIN if plain else Strided(steps=tuple(steps)))
+    start = 0 if 0 in shape else start * np.dtype(x.dtype).itemsize
+    return Tensor(view(x.buffer, spec, x.buffer.offset + start))
 
 
 def _viewable(x: Tensor) -> Tensor:

@@ -14,11 +14,19 @@ def elementwise(name, function, dtype=None):
     @kernel(name)
     def answer(call):
         def run(y, *ins):
-            with np.errstate(all="ignore"):  # inf and nan are results, as in every framework
-                y[...] = function(*ins)
+            y[...] = function(*ins)
 
         shape = np.broadcast_shapes(*(s.shape for s in call.ins))
         return as_they_lie(call, run, Spec(shape, dtype or call.ins[-1].dtype))
+
+
+def maximum_share(a, b):
+    """Which part of the gradient goes to a; nan is taken before every number."""
+    return np.where(a == b, 0.5, (a > b) | np.isnan(a))
+
+
+def minimum_share(a, b):
+    return np.where(a == b, 0.5, (a < b) | np.isnan(a))
 
 
 for name, function in {
@@ -26,9 +34,12 @@ for name, function in {
     "sub": np.subtract,
     "mul": np.multiply,
     "div": np.true_divide,
+    "neg": np.negative,
     "pow": np.power,
     "maximum": np.maximum,
+    "maximum_share": maximum_share,
     "minimum": np.minimum,
+    "minimum_share": minimum_share,
     "where": np.where,
 }.items():
     elementwise(name, function)
@@ -40,6 +51,9 @@ for name, function in {
     "less_equal": np.less_equal,
     "greater": np.greater,
     "greater_equal": np.greater_equal,
+    "logical_and": np.logical_and,
+    "logical_or": np.logical_or,
+    "logical_not": np.logical_not,
 }.items():
     elementwise(name, function, dtype="bool")
 

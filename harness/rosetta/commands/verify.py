@@ -63,8 +63,6 @@ def command(
         found.append(_say(environment_finding(framework, device, named=bool(names)), as_json))
     able = [f for f in chosen if environments.status(f, device)]
     if able:
-        judges = [f for f in map(frameworks_of.load, frameworks_of.names()) if f.judge]
-        able += [f for f in judges if f not in able and environments.status(f, device)]
         specs = [workloads_of.load(name) for name in wanted]
         run = _parity_run(able, specs, profile, device)
         for finding in parity_findings(run, set(asked)):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+import tomllib
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
+from .. import project
 from ..errors import EnvironmentFailed
 from ..progress import console
 from ..spec.framework import Framework
@@ -130,6 +132,8 @@ def _build(framework: Framework, device: str, say: Say, descriptor: int) -> Envi
     say(f"installing {len(lock.packages)} packages for Python {lock.python} ({device}{tested})")
     folder = record.folder(kernel)
     make(folder, lock, interpreter, say, descriptor)
+    if framework.source:
+        link(folder, lock, project.ROOT / framework.source)
     say("importing it once")
     imports.check(framework, python_in(folder))
     python_version, versions = record.inventory(python_in(folder))
@@ -147,6 +151,20 @@ def _build(framework: Framework, device: str, say: Say, descriptor: int) -> Envi
     )
     record.write(environment)
     return environment
+
+
+def link(folder: Path, lock: Lock, source: Path) -> None:
+    """Puts a distribution of this checkout into an environment, as an editable install would.
+
+    No build tool is needed: a path to its folder, and the metadata that give its version.
+    """
+    about = tomllib.loads((source / "pyproject.toml").read_text("utf-8"))["project"]
+    packages = folder / "lib" / f"python{lock.python}" / "site-packages"
+    (packages / f"{about['name']}.pth").write_text(f"{source}\n", "utf-8")
+    metadata = packages / f"{about['name']}-{about['version']}.dist-info"
+    metadata.mkdir()
+    text = f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {about['version']}\n"
+    (metadata / "METADATA").write_text(text, "utf-8")
 
 
 def make(folder: Path, lock: Lock, interpreter: Path, say: Say, descriptor: int) -> None:

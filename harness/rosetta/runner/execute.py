@@ -14,7 +14,6 @@ from pathlib import Path
 import psutil
 
 from .. import project
-from ..env.environments import Environment
 from ..inputs import write_whole
 from .plan import Job
 from .record import Record
@@ -30,11 +29,15 @@ THREAD_VARIABLES = (
 )
 
 
-def execute(record: Record, job: Job, environment: Environment, inputs: Path) -> str:
+def execute(record: Record, job: Job, kernel: str, inputs: Path) -> str:
     """Runs a job to its end and notes what became of it.
 
     What an earlier, cut-off attempt recorded is moved aside, never overwritten; its checkpoints
     are kept, so a long training goes on.
+
+    Args:
+        kernel: The kernelspec that runs the notebook.
+        inputs: The manifest.
 
     Returns:
         "measured" or "failed".
@@ -52,7 +55,7 @@ def execute(record: Record, job: Job, environment: Environment, inputs: Path) ->
     spec = {
         "notebook": str(job.notebook),
         "executed": str(record.folder / "notebooks" / f"{job.id}.ipynb"),
-        "kernel": environment.kernel,
+        "kernel": kernel,
         "folder": str(work),
         "threads": job.parameters["threads"],
         "job": {

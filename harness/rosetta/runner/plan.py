@@ -69,6 +69,7 @@ class Job:
     parameters: dict[str, Any]  # the dict that papermill injects
     timeout: float
     environment: dict[str, str] = field(default_factory=dict)
+    kernel: str = ""  # of the judge, which runs on the CPU; "": its framework's on this device
 
     @property
     def id(self) -> str:
@@ -86,6 +87,15 @@ class Job:
         return 12.0 + (self.parameters["schedule"]["seconds"] or 20.0)
 
 
+@dataclass(frozen=True)
+class Referee:
+    """The framework whose float64 parity jobs judge all others."""
+
+    framework: Framework
+    workloads: tuple[Workload, ...]  # those of which no reference is at hand
+    kernel: str
+
+
 def cells(
     frameworks: list[Framework],
     workloads: list[Workload],
@@ -98,7 +108,7 @@ def cells(
         outcomes: Of setting up each framework: its environment, or "state: reason".
     """
     return [
-        _state(cell, framework, outcomes[framework.name])
+        _state(cell, framework, outcomes[framework.name], options.profile)
         for workload in workloads
         for feed in workload.feeds
         for framework in frameworks
@@ -128,8 +138,8 @@ def _variants(workload: Workload, feed: str, framework: Framework, options: Opti
     ]
 
 
-def _state(cell: Cell, framework: Framework, outcome: Environment | str) -> Cell:
-    if reason := framework.refusal(cell.workload, cell.device):
+def _state(cell: Cell, framework: Framework, outcome: Environment | str, profile: str) -> Cell:
+    if reason := framework.refusal(cell.workload, cell.device, profile):
         return replace(cell, state="not offered", reason=reason)
     if isinstance(outcome, str):
         state, _, reason = outcome.partition(": ")
@@ -142,8 +152,12 @@ def jobs(
     workloads: list[Workload],
     frameworks: list[Framework],
     options: Options,
+    referee: Referee | None = None,
 ) -> list[Job]:
     """The jobs of the cells that can be measured, in the order in which they run.
+
+    Args:
+        referee: Whose float64 parity jobs come first; None: they are at hand already.
 
     Timing is interleaved in rounds, each round starting one cell further on, so that a drift of
     the machine hits all alike. Training and layers are done for default variants, and for those
@@ -152,12 +166,10 @@ def jobs(
     able = [cell for cell in planned if cell.state == "planned"]
     workload_of = {w.name: w for w in workloads}
     framework_of = {f.name: f for f in frameworks}
-    found = []
+    found = _references(referee, options) if referee else []
     for kind in (kind for kind in ORDER if kind in options.kinds):
         rounds = (options.rounds or ROUNDS[options.profile]) if kind == "timing" else 1
         fit = [cell for cell in able if _does(cell, kind, workload_of[cell.workload], options)]
-        if kind == "parity":
-            fit = _references(fit, framework_of) + fit
         for number in range(1, rounds + 1):
             start = (number - 1) % max(1, len(fit))
             for cell in fit[start:] + fit[:start]:
@@ -175,16 +187,17 @@ def _does(cell: Cell, kind: str, workload: Workload, options: Options) -> bool:
     return cell.device in schedule.devices and (kind in ("timing", "parity") or asked)
 
 
-def _references(fit: list[Cell], frameworks: dict[str, Framework]) -> list[Cell]:
-    """The float64 jobs that judge the others: one a workload, in the framework that offers it."""
-    found = {}
-    for cell in fit:
-        judge = frameworks[cell.framework].judge
-        if judge and cell.workload not in found:
-            found[cell.workload] = replace(
-                cell, variant=judge, category="reference", precision="fp64"
-            )
-    return list(found.values())
+def _references(referee: Referee, options: Options) -> list[Job]:
+    """The float64 jobs that judge all others, on the CPU whatever the others run on."""
+    framework, found = referee.framework, []
+    for workload in referee.workloads:
+        profile = workload.profiles[options.profile]
+        feed = next(feed for feed, kinds in workload.feeds.items() if "parity" in kinds)
+        names = workload.name, feed, framework.name, framework.judge
+        cell = Cell(*names, "reference", "fp64", "cpu")
+        job = _job(cell, "parity", 1, profile, framework.variants[framework.judge], options)
+        found.append(replace(job, kernel=referee.kernel))
+    return found
 
 
 def _job(

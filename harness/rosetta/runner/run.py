@@ -18,6 +18,7 @@ from .. import inputs, judge, machine, project
 from ..env import environments
 from ..env.environments import Environment
 from ..progress import bar, console
+from ..spec import framework as frameworks_of
 from ..spec.framework import Framework
 from ..spec.workload import Workload
 from . import plan
@@ -43,9 +44,11 @@ def run(
     with alone():
         outcomes = {f.name: environments.outcome(f, options.device) for f in frameworks}
         manifests = prepare(workloads, options.profile, source)
-        record, jobs = _begin(frameworks, workloads, options, outcomes, manifests)
+        referee = _referee(frameworks, workloads, options, manifests)
+        record, jobs = _begin(frameworks, workloads, options, outcomes, manifests, referee)
+        kernels = {name: e.kernel for name, e in outcomes.items() if isinstance(e, Environment)}
         try:
-            _measure(record, jobs, outcomes, manifests)
+            _measure(record, jobs, kernels, manifests)
         finally:
             judge.judge_run(record.folder)
     return record
@@ -79,16 +82,50 @@ def prepare(workloads: list[Workload], profile: str, source: inputs.Source) -> d
     return manifests
 
 
+def _referee(
+    frameworks: list[Framework],
+    workloads: list[Workload],
+    options: Options,
+    manifests: dict[str, Path],
+) -> plan.Referee | None:
+    """Who judges, and the workloads that have no reference yet; None where nothing is to do.
+
+    A run that measures the judge itself makes its references anew.
+    """
+    if "parity" not in options.kinds:
+        return None
+    judging = next(f for f in map(frameworks_of.load, frameworks_of.names()) if f.judge)
+    machine_folder = project.RESULTS / machine.name(machine.fingerprint())
+    lacking = tuple(
+        w
+        for w in workloads
+        if judging in frameworks
+        or not judge.has_reference(
+            machine_folder,
+            w.name,
+            manifests[w.name],
+            w.profiles[options.profile].schedules["parity"].steps or 0,
+        )
+    )
+    environment = environments.outcome(judging, "cpu") if lacking else ""
+    if isinstance(environment, str):
+        if environment:
+            console.print(f"{judging.title}, which judges the others, is {environment}")
+        return None
+    return plan.Referee(judging, lacking, environment.kernel)
+
+
 def _begin(
     frameworks: list[Framework],
     workloads: list[Workload],
     options: Options,
     outcomes: dict[str, Environment | str],
     manifests: dict[str, Path],
+    referee: plan.Referee | None,
 ) -> tuple[Record, list[Job]]:
     """The run to go on with, where this very plan was cut off; else a new one."""
     cells = plan.cells(frameworks, workloads, options, outcomes)
-    jobs = plan.jobs(cells, workloads, frameworks, options)
+    jobs = plan.jobs(cells, workloads, frameworks, options, referee)
     document: dict[str, Any] = {
         "profile": options.profile,
         "options": asdict(options),
@@ -115,7 +152,7 @@ def _begin(
 def _measure(
     record: Record,
     jobs: list[Job],
-    outcomes: dict[str, Environment | str],
+    kernels: dict[str, str],
     manifests: dict[str, Path],
 ) -> None:
     states = record.states()
@@ -125,9 +162,8 @@ def _measure(
             if job.id in done:
                 continue
             progress.begin(job)
-            environment = outcomes[job.cell.framework]
-            assert isinstance(environment, Environment)
-            state = execute(record, job, environment, manifests[job.cell.workload])
+            kernel = job.kernel or kernels[job.cell.framework]
+            state = execute(record, job, kernel, manifests[job.cell.workload])
             progress.end(job, state, record.states()[job.id]["reason"])
 
 

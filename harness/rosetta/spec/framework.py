@@ -34,9 +34,11 @@ class NotOffered:
     reason: str
     workload: str = ""
     device: str = ""
+    profile: str = ""
 
-    def covers(self, workload: str | None, device: str | None) -> bool:
-        return self.workload in ("", workload) and self.device in ("", device)
+    def covers(self, workload: str | None, device: str | None, profile: str | None) -> bool:
+        pairs = (self.workload, workload), (self.device, device), (self.profile, profile)
+        return all(mine in ("", theirs) for mine, theirs in pairs)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Framework:
     torch_backend: bool = False  # CPU wheels for Linux lie outside the package index
     environment: dict[str, str] = field(default_factory=dict)  # of every kernel
     not_offered: tuple[NotOffered, ...] = ()
-    judge: str = ""  # the variant whose float64 parity jobs judge every framework
+    judge: str = ""  # the variant whose float64 parity jobs, on the CPU, judge every framework
+    source: str = ""  # the folder of this checkout that holds the framework itself
 
     @property
     def folder(self) -> Path:
@@ -73,10 +76,12 @@ class Framework:
         """Whether an interpreter of version ``python`` ("3.11") will do."""
         return SpecifierSet(self.python).contains(python)
 
-    def refusal(self, workload: str | None = None, device: str | None = None) -> str:
+    def refusal(
+        self, workload: str | None = None, device: str | None = None, profile: str | None = None
+    ) -> str:
         """Why this is not offered; empty if it is. ``None`` asks about no particular one."""
-        found = (entry.reason for entry in self.not_offered if entry.covers(workload, device))
-        return next(found, "")
+        asked = workload, device, profile
+        return next((entry.reason for entry in self.not_offered if entry.covers(*asked)), "")
 
     def variants_of(self, workload: str) -> list[Variant]:
         """The variants in which this framework does a workload, in the file's order."""

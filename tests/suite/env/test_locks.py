@@ -33,7 +33,8 @@ def test_locks_have_the_versions_that_framework_toml_requires(name: str):
         for text in framework.requires[path.name.partition("-")[0]]:
             requirement = Requirement(text)
             if not requirement.marker:
-                assert packages[requirement.name].partition("+")[0] in requirement.specifier
+                name = requirement.name.replace("_", "-").lower()
+                assert packages[name].partition("+")[0] in requirement.specifier
 
 
 @pytest.mark.parametrize("name", frameworks.names())

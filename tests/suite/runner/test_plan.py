@@ -14,9 +14,9 @@ def options(**more):
     return plan.Options(**{"profile": "quick", "device": "cpu", "threads": 2, **more})
 
 
-def jobs(chosen, outcomes=READY):
+def jobs(chosen, outcomes=READY, referee=None):
     cells = plan.cells(FRAMEWORKS, WORKLOADS, chosen, outcomes)
-    return plan.jobs(cells, WORKLOADS, FRAMEWORKS, chosen)
+    return plan.jobs(cells, WORKLOADS, FRAMEWORKS, chosen, referee)
 
 
 def test_rounds_are_interleaved_and_each_starts_one_cell_further_on():
@@ -32,12 +32,28 @@ def test_parity_comes_first_then_timing_then_training_then_layers():
     assert sorted(kinds, key=["parity", "timing", "training", "layers"].index) == kinds
 
 
-def test_each_workload_has_one_float64_reference_which_comes_first():
-    parity = [j for j in jobs(options()) if j.kind == "parity"]
-    references = [j for j in parity if j.cell.precision == "fp64"]
-    assert parity[: len(references)] == references
-    assert sorted(j.cell.workload for j in references) == workload.names()
-    assert {j.cell.framework for j in references} == {"pytorch"}
+def test_one_framework_judges():
+    assert [f.name for f in FRAMEWORKS if f.judge] == ["trivet"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_references_that_are_lacking_come_first_and_run_on_the_cpu(device):
+    judge = next(f for f in FRAMEWORKS if f.judge)
+    chosen = options(device=device)
+    assert not [j for j in jobs(chosen) if j.cell.precision == "fp64"]
+    made = jobs(chosen, referee=plan.Referee(judge, tuple(WORKLOADS[:2]), "trivet"))
+    references = [j for j in made if j.cell.precision == "fp64"]
+    assert made[:2] == references and {j.kernel for j in references} == {"trivet"}
+    assert [j.cell.workload for j in references] == [w.name for w in WORKLOADS[:2]]
+    assert {j.cell.device for j in references} == {"cpu"}
+
+
+def test_what_is_offered_may_depend_on_the_profile():
+    def states(profile):
+        cells = plan.cells(FRAMEWORKS, WORKLOADS, options(profile=profile), READY)
+        return {c.state for c in cells if c.framework == "trivet"}
+
+    assert states("smoke") == {"planned"} and states("quick") == {"not offered"}
 
 
 def test_only_timing_is_repeated_from_the_synthetic_feed():
