@@ -1,7 +1,8 @@
 """A deep-learning engine: eager tape, exchangeable backends, captured steps."""
 
-from . import nn, ops, optim
+from . import formats, loader, nn, ops, optim, zoo
 from .config import no_grad, recording, using
+from .formats.checkpoint import load, save
 from .graph import capture
 from .ops.dropout import Generator, seed
 from .tape import Tensor, grad
@@ -11,12 +12,17 @@ __all__ = [
     "Generator",
     "Tensor",
     "capture",
+    "formats",
     "grad",
+    "load",
+    "loader",
     "nn",
     "no_grad",
     "ops",
     "optim",
     "recording",
+    "save",
     "seed",
     "using",
+    "zoo",
 ]

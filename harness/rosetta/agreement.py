@@ -16,7 +16,15 @@ import numpy as np
 
 from .spec.workload import Workload
 
-GROUPS = {"activations": "activation/", "gradients": "gradient/", "updated": "updated/"}
+GROUPS = {
+    "alone": "activation/",
+    "activations": "activation/",
+    "alone gradients": "gradient/",
+    "gradients": "gradient/",
+    "alone updated": "updated/",
+    "updated": "updated/",
+    "buffers": "updated/",
+}
 FLOOR = 1e-3  # of the median norm of a group
 # Bounds are stated for float32. Another precision's are wider by the ratio of the unit roundoffs,
 # up to half of the reference: a transposed or swapped tensor is off by more than its own size.
@@ -66,6 +74,7 @@ def compare(
         ("activations", bounds.bound_activations),
         ("gradients", bounds.bound_gradients),
         ("updated", bounds.bound_updated),
+        ("buffers", bounds.bound_buffers),
     ):
         if limit:
             names = [n for n in _names(group, workload) if GROUPS[group] + n in reference]
@@ -74,6 +83,51 @@ def compare(
             found.findings += [text for text in losses.findings if text.startswith("first loss")]
     found.first_loss, found.losses = losses.first_loss, losses.losses
     found.findings += [text for text in losses.findings if not text.startswith("first loss")]
+    return found
+
+
+def compare_alone(
+    arrays: Mapping[str, np.ndarray],
+    alone: Mapping[str, np.ndarray],
+    start: Mapping[str, np.ndarray],
+    workload: Workload,
+    precision: str,
+) -> Agreement:
+    """The arrays of a parity job, layer by layer against one layer's float64 at a time.
+
+    Args:
+        alone: What the reference made of the job's own output of the layer before, the gradients
+            of a backward pass through the job's own outputs, and the parameters after a step with
+            the job's own gradients.
+        start: The parameters before that step. Of an update the change is compared, for next to
+            the weights themselves it is small.
+    """
+    bounds, found = workload.parity, Agreement()
+    for group, limit, mine, base in (
+        ("alone", bounds.bound_alone, arrays, alone),
+        ("alone gradients", bounds.bound_alone_gradients, arrays, alone),
+        (
+            "alone updated",
+            bounds.bound_alone_updated,
+            *(_changes(a, start) for a in (arrays, alone)),
+        ),
+    ):
+        if limit:
+            names = [n for n in _names(group, workload) if GROUPS[group] + n in base]
+            _tensors(found, group, names, bound_of(limit, precision), mine, base)
+    return found
+
+
+def _changes(
+    arrays: Mapping[str, np.ndarray], start: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What a step added to each tensor; one of another shape stays as it is, to be found."""
+    found = {}
+    for name, before in start.items():
+        after = arrays.get(f"updated/{name}")
+        if after is not None:
+            same = after.shape == before.shape
+            found[f"updated/{name}"] = _floats(after) - before if same else after
     return found
 
 
@@ -138,11 +192,11 @@ def compare_features(features: np.ndarray | None, reference: np.ndarray) -> dict
 
 
 def _names(group: str, workload: Workload) -> Iterable[str]:
-    if group == "activations":
+    if group in ("alone", "activations"):
         return workload.parity.activations
-    if group == "gradients":
+    if group in ("alone gradients", "gradients"):
         return [*(t.name for t in reversed(workload.tensors) if t.trained), "input"]
-    return [tensor.name for tensor in workload.tensors]
+    return [tensor.name for tensor in workload.tensors if tensor.trained == (group != "buffers")]
 
 
 def _tensors(
@@ -165,7 +219,8 @@ def _tensors(
         scale = max(norms[name], floor) or 1.0
         error = float(np.linalg.norm(_floats(mine) - _floats(base))) / scale
         if not error <= bound:  # also where the reference is not a number
-            text = f"{prefix}{name}: relative error {error:.1e}, bound {bound:.1e}"
+            own = " alone" if group.startswith("alone") else ""
+            text = f"{prefix}{name}{own}: relative error {error:.1e}, bound {bound:.1e}"
             found.findings.append(text)
         if np.isfinite(error) and (worst is None or error > worst["error"]):
             worst = {"tensor": name, "error": error, "bound": bound}

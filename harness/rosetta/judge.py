@@ -10,34 +10,24 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from . import agreement, project, store
+from . import agreement, store
 from .agreement import Agreement
 from .errors import ResultError
 from .inputs import load_array, load_manifest, write_whole
+from .references import Reference, sha256
 from .spec import workload as workloads
 from .spec.workload import Workload
 
 SCHEMA = 1
 BATCH_2018 = 64  # the 2018 suite counted whole batches only: 9,984 of 10,000, 24,960 of 25,000
 FINDINGS = 20  # at most that many are kept of one job
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What parity jobs of a workload are compared with."""
-
-    name: str  # run/job, or the file of the stored trajectory
-    digest: str
-    path: Path | None  # of its arrays; None: only the losses are known
-    losses: tuple[float, ...]
 
 
 def judge_run(folder: Path) -> list[str]:
@@ -56,130 +46,32 @@ def judge_run(folder: Path) -> list[str]:
         ResultError: The run cannot be read as what it claims to be.
     """
     run, judged = store.Run(folder), []
-    references: dict[str, Reference | None] = {}
+    known: dict[str, Reference | None] = {}
     for planned in run.plan["jobs"]:
         job, kind, workload = planned["id"], planned["kind"], planned["job"]["workload"]
         if kind not in ("parity", "training") or run.measured(job) is None:
             continue
-        if workload not in references:
-            references[workload] = find_reference(run, workload)
-        reference = references[workload] if kind == "parity" else None
+        if workload not in known:
+            known[workload] = references.find(run, workload)
+        reference = known[workload] if kind == "parity" else None
         if planned["job"]["precision"] == "fp64":  # it judges, and the stored losses judge it
-            reference = _trajectory(workload, parity_digest(run, workload))
+            reference = references.trajectory(workload, references.parity_digest(run, workload))
         spec, files = workloads.load(workload), _files(run.arrays(job), kind)
         twin = _twin(run, planned, next(iter(files), ""))
-        key = _key(files, reference, twin, spec)
+        alone = _alone(run, planned) if kind == "parity" else None
+        key = _key(files, reference, twin, alone, spec)
         if not files or (run.judged(job) or {}).get("key") == key:
             continue
         found = (
             _training(run, planned, spec, twin)
             if kind == "training"
-            else _parity(run, planned, spec, reference, twin)
+            else _parity(run, planned, spec, reference, twin, alone)
         )
         head = {"schema": SCHEMA, "job": job, "kind": kind, "key": key, "arrays": files}
         text = json.dumps({**head, **found}, indent=1, allow_nan=False)
         write_whole(folder / "judged" / f"{job}.json", text.encode())
         judged.append(job)
     return judged
-
-
-def find_reference(run: store.Run, workload: str) -> Reference | None:
-    """The float64 reference of a workload: of this run, else the newest one of another run on the
-    same parity inputs, else the losses stored beside the workload."""
-    others = [other for other in store.runs(run.folder.parent) if other.name != run.name]
-    wanted = parity_digest(run, workload)
-    for candidate in [run, *others]:
-        if candidate is not run and (not wanted or parity_digest(candidate, workload) != wanted):
-            continue
-        for job in reference_jobs(candidate, workload):
-            path = candidate.arrays(job) / "parity.npz"
-            record = candidate.measured(job)
-            if record and path.is_file():
-                losses = tuple(record.last["parity"]["losses"])
-                return Reference(f"{candidate.name}/{job}", _sha256(path), path, losses)
-    return _trajectory(workload, wanted)
-
-
-def _trajectory(workload: str, wanted: str) -> Reference | None:
-    """The losses stored beside a workload, if they are of these very parity inputs."""
-    path = _stored(workload)
-    stored = json.loads(path.read_text("utf-8")) if path.is_file() else None
-    if stored is None or stored["inputs"] != wanted:
-        return None
-    name = f"benchmarks/{workload}/{path.name}"
-    return Reference(name, _sha256(path), None, tuple(stored["losses"]))
-
-
-def reference_jobs(run: store.Run, workload: str) -> list[str]:
-    """The float64 parity jobs of a workload in a run: they judge, and stand in no table."""
-    return [
-        job["id"]
-        for job in run.plan["jobs"]
-        if job["kind"] == "parity"
-        and job["job"]["workload"] == workload
-        and job["job"]["precision"] == "fp64"
-    ]
-
-
-def has_reference(machine: Path, workload: str, manifest: Path, steps: int) -> bool:
-    """Whether a run of this machine still has a float64 job's arrays on these parity inputs.
-
-    Args:
-        machine: ``results/<machine>``.
-        steps: At least as many must have been recorded.
-    """
-    wanted = digest_of(manifest)
-    for run in store.runs(machine):
-        for job in reference_jobs(run, workload) if parity_digest(run, workload) == wanted else ():
-            record = run.measured(job)
-            if record and (run.arrays(job) / "parity.npz").is_file():
-                if (record.header["job"]["schedule"]["steps"] or 0) >= steps:
-                    return True
-    return False
-
-
-def parity_digest(run: store.Run, workload: str) -> str:
-    """Equal where parity jobs were fed the same tensors and batches; "" without a manifest."""
-    path = run.manifest(workload)
-    return digest_of(path) if path else ""
-
-
-def digest_of(path: Path) -> str:
-    """The digest of what a manifest gives to parity jobs."""
-    arrays = load_manifest(path)["arrays"]
-    names = sorted(n for n in arrays if n.startswith(("parity/", "parity.")))
-    text = "".join(f"{name}{arrays[name]['sha256']}" for name in names)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def store_reference(folder: Path) -> list[Path]:
-    """Writes benchmarks/<workload>/reference.json from the float64 jobs of a run.
-
-    Raises:
-        ResultError: The run has no measured float64 job with losses, or its inputs are gone.
-    """
-    run, written = store.Run(folder), []
-    for workload in {job["job"]["workload"] for job in run.plan["jobs"]}:
-        for job in reference_jobs(run, workload):
-            record = run.measured(job)
-            losses = record.last["parity"]["losses"] if record else []
-            digest = parity_digest(run, workload)
-            if not losses or None in losses or not digest:
-                continue
-            document = {
-                "made_by": {**record.header["versions"], "precision": "fp64", "run": run.name},
-                "inputs": digest,
-                "first_loss": losses[0],
-                "losses": losses,
-            }
-            write_whole(_stored(workload), (json.dumps(document, indent=1) + "\n").encode())
-            written.append(_stored(workload))
-    if not written:
-        raise ResultError(
-            f"{folder}: no float64 parity job with losses was measured in this run",
-            "rosetta verify, then the run it names",
-        )
-    return sorted(written)
 
 
 def _training(
@@ -242,6 +134,7 @@ def _parity(
     spec: Workload,
     reference: Reference | None,
     twin: Path | None,
+    alone: Path | None,
 ) -> dict[str, Any]:
     losses = run.measured(planned["id"]).last["parity"]["losses"]
     precision = planned["job"]["precision"]
@@ -262,6 +155,12 @@ def _parity(
                 judged = True
                 with _open(reference.path) as base:
                     found = agreement.compare(arrays, base, spec, precision, steps)
+                    if alone:  # the layer at fault comes before what follows from it
+                        with _open(alone) as own:
+                            start = _parity_tensors(run, spec)
+                            first = agreement.compare_alone(arrays, own, start, spec, precision)
+                        found.findings[:0] = first.findings
+                        found.worst |= first.worst
                     if "features" in base:
                         mine = arrays.get("features")
                         compared = agreement.compare_features(mine, base["features"])
@@ -282,6 +181,23 @@ def _parity(
         return {**document, "state": "outside", "reason": found.findings[0]}
     note = "" if reference.path else "losses only: the reference's tensors are not at hand"
     return {**document, "state": "verified", "reason": note}
+
+
+def _alone(run: store.Run, planned: dict[str, Any]) -> Path | None:
+    """What the reference made of this parity job's own numbers, layer by layer."""
+    for job in run.jobs(planned["cell"], "alone"):
+        path = run.arrays(job["id"]) / "parity.npz"
+        if run.measured(job["id"]) and path.is_file():
+            return path
+    return None
+
+
+def _parity_tensors(run: store.Run, spec: Workload) -> dict[str, np.ndarray]:
+    """What the parity jobs started from; nothing where the inputs are gone."""
+    path = run.manifest(spec.name)
+    manifest = load_manifest(path) if path else {"arrays": {}}
+    names = [t.name for t in spec.tensors if f"parity/{t.name}" in manifest["arrays"]]
+    return {name: load_array(path, manifest, f"parity/{name}") for name in names}
 
 
 def _parameters(arrays: Mapping[str, np.ndarray]) -> int | None:
@@ -363,7 +279,7 @@ def _open(path: Path) -> Iterator[_Arrays]:
 def _recorded(run: store.Run, job: str, kind: str) -> np.ndarray:
     """predictions.npy or features.npy, if it is still what the job recorded."""
     path, event = run.arrays(job) / f"{kind}.npy", run.measured(job).last.get(kind)
-    if event is None or event["sha256"] != _sha256(path):
+    if event is None or event["sha256"] != sha256(path):
         raise ResultError(f"{path.name} is not what the job recorded: its digest differs")
     with _open(path) as arrays:
         return arrays[kind]
@@ -371,28 +287,18 @@ def _recorded(run: store.Run, job: str, kind: str) -> np.ndarray:
 
 def _files(out: Path, kind: str) -> dict[str, str]:
     names = ("parity.npz",) if kind == "parity" else ("predictions.npy", "features.npy")
-    return {name: _sha256(out / name) for name in names if (out / name).is_file()}
+    return {name: sha256(out / name) for name in names if (out / name).is_file()}
 
 
 def _key(
-    files: dict[str, str], reference: Reference | None, twin: Path | None, spec: Workload
+    files: dict[str, str],
+    reference: Reference | None,
+    twin: Path | None,
+    alone: Path | None,
+    spec: Workload,
 ) -> str:
     """Equal where judging again would find the same."""
     base = (reference.name, reference.digest) if reference else None
-    text = repr((SCHEMA, files, base, twin and _sha256(twin), spec.parity, spec.input))
+    others = [path and sha256(path) for path in (twin, alone)]
+    text = repr((SCHEMA, files, base, others, spec.parity, spec.input))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _stored(workload: str) -> Path:
-    return project.BENCHMARKS / workload / "reference.json"
-
-
-def _sha256(path: Path) -> str:
-    status = path.stat()
-    return _digest(path, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _digest(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from trivet import Tensor, nn, optim
+from trivet import Tensor, capture, nn, optim
 from trivet.errors import FormatError, OptionError
 from trivet.formats import checkpoint
 from trivet.ops.dropout import Generator
@@ -77,6 +77,28 @@ def test_parameters_keep_their_buffers(tmp_path):
     before = [p.buffer for p in run.net.parameters()]
     run.load(tmp_path / "last")
     assert all(p.buffer is b for p, b in zip(run.net.parameters(), before))
+
+
+def test_a_captured_step_goes_on_from_what_was_loaded(tmp_path):
+    w = nn.Module()
+    w.weight = nn.Parameter([1.0, 2.0])
+    optimizer = optim.Adam(w.parameters(), 0.1)
+
+    @capture
+    def step(x):
+        optimizer.zero_grad()
+        loss = (w.weight * x).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    x = Tensor([1.0, -1.0])
+    for _ in range(3):
+        step(x)
+    checkpoint.save(tmp_path / "x", net=w, optimizer=optimizer)
+    expected = [step(x).item() for _ in range(3)]
+    checkpoint.load(tmp_path / "x", net=w, optimizer=optimizer)
+    assert [step(x).item() for _ in range(3)] == expected
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "int32", "bool"])

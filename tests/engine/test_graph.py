@@ -2,6 +2,7 @@
 
 import gc
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from trivet import Tensor, capture, nn, ops, optim, registry
 from trivet.device import empty
 from trivet.errors import CaptureError, GradientError, ShapeError
 from trivet.graph import place
-from trivet.ops.dropout import Generator
 from trivet.launch import Trace, launch, reorder, sending_to
+from trivet.ops.dropout import Generator
 from trivet.spec import PLAIN, Spec
 
 REFERENCE, BLOCKED = ["trivet.reference"], ["blocked_backend", "trivet.reference"]
@@ -60,7 +61,7 @@ def train(backends, monkeypatch, decorate, steps=6):
 @pytest.mark.parametrize("backends", [REFERENCE, BLOCKED], ids=["reference", "blocked"])
 def test_a_captured_training_step_gives_the_bits_of_eager(backends, monkeypatch):
     eager, expected, _ = train(backends, monkeypatch, lambda step: step)
-    losses, state, captured = train(backends, monkeypatch, capture)
+    losses, state, _ = train(backends, monkeypatch, capture)
     assert losses.tobytes() == eager.tobytes()
     assert {k: v.tobytes() for k, v in state.items()} == {
         k: v.tobytes() for k, v in expected.items()
@@ -128,7 +129,7 @@ def test_the_arena_never_overlaps_values_alive_at_once():
     assert not any(offset % 64 for offset in offsets.values())
     for k in range(60):
         alive = sorted((offsets[i], specs[i].nbytes) for i, (b, d) in lives.items() if b <= k <= d)
-        assert all(a + n <= b for (a, n), (b, _) in zip(alive, alive[1:]))
+        assert all(a + n <= b for (a, n), (b, _) in pairwise(alive))
 
 
 def test_a_trace_needs_no_more_memory_than_eager():
@@ -167,7 +168,7 @@ def test_only_what_is_returned_outlives_the_step():
     leaked = []
     step = capture(lambda x: (leaked.append(x * 2), x * 3)[1])
     assert [step(Tensor([k])).item() for k in (1.0, 2.0, 3.0)] == [3, 6, 9]
-    with pytest.raises(CaptureError, match="made in a captured step(?s:.*)Fix: return it"):
+    with pytest.raises(CaptureError, match=r"made in a captured step(?s:.*)Fix: return it"):
         leaked[1].numpy()
 
 

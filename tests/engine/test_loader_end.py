@@ -32,10 +32,6 @@ def wait(event):
     assert event.wait(PATIENCE)
 
 
-def lists(stream):
-    return [batch.tolist() for batch in stream]
-
-
 class Broken:
     """Sample 3 cannot be fetched."""
 

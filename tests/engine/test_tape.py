@@ -158,7 +158,9 @@ def test_a_gradient_given_to_backward_weighs_the_elements():
     x = leaf(1.0, 2.0)
     (x * x).backward(Tensor(np.array([1.0, 10.0])))
     assert x.grad.numpy().tolist() == [2, 40]
-    with pytest.raises(GradientError, match=r"Expected a gradient float64 \(2,\); got float32 \(2,"):
+    with pytest.raises(
+        GradientError, match=r"Expected a gradient float64 \(2,\); got float32 \(2,"
+    ):
         (x * x).backward(Tensor([1.0, 1.0]))
 
 
@@ -180,7 +182,7 @@ def test_integers_are_neither_truncated_nor_differentiated():
         Tensor([1]).write([1.5])
     with pytest.raises(DtypeError, match="float dtype where a gradient is required; got int64"):
         Tensor([1], requires_grad=True)
-    with pytest.raises(DtypeError, match="A Tensor holds one of float16(?s:.*); got complex128"):
+    with pytest.raises(DtypeError, match=r"A Tensor holds one of float16(?s:.*); got complex128"):
         Tensor([1j])
 
 
@@ -220,7 +222,9 @@ def test_tensors_on_two_devices_do_not_meet(monkeypatch):
     monkeypatch.setitem(device._EMPTY, "cpu:1", device._EMPTY["cpu"])
     monkeypatch.setitem(registry.PREFERENCE, "cpu:1", registry.PREFERENCE["cpu"])
     a, b = Tensor([1.0]), Tensor([1.0], device="cpu:1")
-    with pytest.raises(DeviceError, match=r"add: expected tensors on one device; got cpu and cpu:1"):
+    with pytest.raises(
+        DeviceError, match=r"add: expected tensors on one device; got cpu and cpu:1"
+    ):
         a + b
     assert (a + b.to(device="cpu")).item() == 2
     with pytest.raises(DeviceError, match="Expected one of the devices cpu, cpu:1; got 'cuda'"):

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from trivet import Tensor, grad, no_grad, zoo
+from trivet.formats.state import read_state
 from trivet.zoo import vgg
 from trivet.zoo.densenet import DenseLayer
 from trivet.zoo.googlenet import Inception
@@ -265,8 +266,7 @@ class TorchSqueezeNet(torch.nn.Module):
 
 def test_squeezenet_with_its_imagenet_weights_names_photos_as_pytorch_does():
     """All of the 1,000 photos give 61.1 % and 82.3 %; these are 20 of them."""
-    with np.load(real("weights/squeezenet1_0/squeezenet1_0-deepcomp.npz")) as file:
-        state = dict(file)
+    state = read_state(real("weights/squeezenet1_0/squeezenet1_0-deepcomp.pth"))
     net, twin = zoo.squeezenet1_0().eval(), TorchSqueezeNet().eval()
     net.load_state_dict(state)
     twin.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})

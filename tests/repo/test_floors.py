@@ -13,7 +13,7 @@ FLOORS = {
         {"spec", "schema", "row", "progress"},
         {"datasets", "env", "machine", "store", "weights"},
         {"inputs", "stats"},
-        {"agreement", "measured"},
+        {"agreement", "measured", "references"},
         {"judge"},
         {"rows"},
         {"runner", "report"},

@@ -77,7 +77,8 @@ def load(path: str | Path, **parts) -> dict:
 
     Args:
         path: Of the JSON; the suffix may be left out.
-        parts: By the names they were saved under: what has ``load_state_dict``, and Tensors.
+        parts: By the names they were saved under: what has ``load_state_dict``, and Tensors. None
+            is passed over.
 
     Raises:
         FormatError: Truncated, corrupt, or of another network; the parts may be half loaded only
@@ -85,8 +86,9 @@ def load(path: str | Path, **parts) -> dict:
     """
     path = _with_suffix(path)
     arrays, rest = _read(path)
+    parts = {name: part for name, part in parts.items() if part is not None}
+    states = [key for key, value in rest.items() if isinstance(value, dict)]
     for name, part in parts.items():
-        states = [key for key, value in rest.items() if isinstance(value, dict)]
         holds = list(arrays) if isinstance(part, Tensor) else states
         if name not in holds:
             raise FormatError(

@@ -24,7 +24,7 @@ class Parameter(Tensor):
         super().__init__(data, dtype, device=device, requires_grad=requires_grad)
 
 
-Callback = Callable[["Module", tuple, Tensor], None]  # (module, its arguments, its output)
+Callback = Callable[["Module", tuple, Tensor], Tensor | None]  # module, arguments, output
 
 
 class Handle:
@@ -71,7 +71,8 @@ class Module:
     def __call__(self, *args, **kwargs):
         y = self.forward(*args, **kwargs)
         for handle in self._callbacks:
-            handle.callback(self, args, y)
+            replacement = handle.callback(self, args, y)
+            y = y if replacement is None else replacement
         return y
 
     def __setattr__(self, name: str, value) -> None:
@@ -159,6 +160,8 @@ class Module:
 
     def on_output(self, callback: Callback) -> Handle:
         """Calls ``callback(module, inputs, output)`` after each forward, until it is removed.
+
+        What it returns takes the place of the output; None leaves it.
 
         >>> from trivet import nn
         >>> net, seen = nn.Sequential(nn.Linear(3, 2), nn.ReLU()), {}

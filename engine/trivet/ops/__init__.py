@@ -1,12 +1,199 @@
-"""Differentiable functions of Tensors, one file per family."""
+"""Differentiable functions of Tensors, one file per family. A new family is one line here."""
 
-from importlib import import_module
-from pkgutil import iter_modules
-
+from .activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
+from .arithmetic import add, div, maximum, minimum, mul, neg, sub
+from .assemble import cast, concat, pad, stack
+from .attention import scaled_dot_product_attention
+from .comparison import (
+    equal,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    not_equal,
+    where,
+)
+from .conv import conv1d, conv2d, conv3d
+from .conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .dropout import dropout
+from .elementwise import (
+    abs,
+    ceil,
+    clip,
+    cos,
+    erf,
+    exp,
+    floor,
+    log,
+    pow,
+    reciprocal,
+    round,
+    sign,
+    sin,
+    sqrt,
+    tanh,
+)
+from .embedding import embedding, one_hot, take, take_along
+from .loss import binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss
+from .matmul import linear, matmul
+from .norm import batch_norm, group_norm, layer_norm, local_response_norm
 from .op import OPS, Sample, op
+from .packing import order_rows, pack, pack_rows, unpack, unpack_rows
+from .pool import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    global_avg_pool,
+    global_max_pool,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
+from .reduce import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, sum, var
+from .resample import resample
+from .rnn import gru, lstm, rnn
+from .shape import (
+    broadcast_to,
+    flatten,
+    index,
+    permute,
+    reshape,
+    squeeze,
+    sum_to,
+    transpose,
+    unsqueeze,
+)
+from .softmax import log_softmax, softmax
+from .update import adam_, clip_norm_, clip_value_, count_, global_norm, rmsprop_, sgd_, unscale_
 
-for module in iter_modules(__path__):
-    import_module(f"{__name__}.{module.name}")
-globals().update({name: function for name, (function, _) in OPS.items()})
-
-__all__ = ["OPS", "Sample", "op", *OPS]
+__all__ = [
+    "OPS",
+    "Sample",
+    "abs",
+    "adam_",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "add",
+    "argmax",
+    "argmin",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "batch_norm",
+    "binary_cross_entropy_with_logits",
+    "broadcast_to",
+    "cast",
+    "ceil",
+    "clip",
+    "clip_norm_",
+    "clip_value_",
+    "concat",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "cos",
+    "count_",
+    "cross_entropy",
+    "cumsum",
+    "div",
+    "dropout",
+    "elu",
+    "embedding",
+    "equal",
+    "erf",
+    "exp",
+    "flatten",
+    "floor",
+    "gelu",
+    "global_avg_pool",
+    "global_max_pool",
+    "global_norm",
+    "greater",
+    "greater_equal",
+    "group_norm",
+    "gru",
+    "index",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "less",
+    "less_equal",
+    "linear",
+    "local_response_norm",
+    "log",
+    "log_softmax",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logsumexp",
+    "lstm",
+    "matmul",
+    "max",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "mse_loss",
+    "mul",
+    "neg",
+    "not_equal",
+    "one_hot",
+    "op",
+    "order_rows",
+    "pack",
+    "pack_rows",
+    "pad",
+    "permute",
+    "pow",
+    "prod",
+    "reciprocal",
+    "relu",
+    "resample",
+    "reshape",
+    "rmsprop_",
+    "rnn",
+    "round",
+    "scaled_dot_product_attention",
+    "sgd_",
+    "sigmoid",
+    "sign",
+    "silu",
+    "sin",
+    "softmax",
+    "softplus",
+    "sqrt",
+    "squeeze",
+    "stack",
+    "sub",
+    "sum",
+    "sum_to",
+    "take",
+    "take_along",
+    "tanh",
+    "transpose",
+    "unpack",
+    "unpack_rows",
+    "unscale_",
+    "unsqueeze",
+    "var",
+    "where",
+]

@@ -49,10 +49,9 @@ def state_dtype(dtype: str) -> str:
     return "float32" if dtype in HALF else dtype
 
 
-def _update(name: str, geometry, weight: Tensor, g: Tensor, rate: Tensor, operands) -> None:
-    """Checks what all updates have in common and launches the kernel on the operands."""
+def _check(name: str, weight: Tensor, g: Tensor, rate: Tensor, state: Sequence[Tensor]) -> None:
+    """What all updates ask of their operands."""
     checks.floats(name, weight, g)
-    state = [t for t in operands if not any(t is u for u in (weight, g, rate)) and t.shape]
     if any(t.shape != weight.shape for t in (g, *state)) or rate.shape:
         raise ShapeError(
             f"{name}: expected a gradient and state of the weight's shape and a scalar rate; got "
@@ -66,7 +65,12 @@ def _update(name: str, geometry, weight: Tensor, g: Tensor, rate: Tensor, operan
             f"{[t.dtype for t in state]}.",
             "make the optimiser after net.to(dtype).",
         )
-    launch(name, *(t.buffer for t in operands), geometry=geometry)  # dtypes mix on purpose
+
+
+def _update(name: str, geometry, *operands: Tensor) -> Tensor:
+    """Launches the kernel, whose operands' dtypes differ on purpose; returns the first."""
+    launch(name, *(t.buffer for t in operands), geometry=geometry)
+    return operands[0]
 
 
 def sgd_samples(rng):
@@ -111,9 +115,9 @@ def sgd_(
     >>> sgd_(w, Tensor([2.0]), rate, velocity, options=Sgd(momentum=0.5)).numpy()
     array([0.75], dtype=float32)
     """
-    operands = [weight, g, rate] + ([] if velocity is None else [velocity])
-    _update("sgd_", options, weight, g, rate, operands)
-    return weight
+    state = [] if velocity is None else [velocity]
+    _check("sgd_", weight, g, rate, state)
+    return _update("sgd_", options, weight, g, rate, *state)
 
 
 def adam_samples(rng):
@@ -121,6 +125,7 @@ def adam_samples(rng):
     rate, step = np.array(0.1), np.array(1)
     yield Sample((weight, mean, square**2, g, rate, step))
     yield Sample((weight, mean[:1], square, g, rate, step), error=(ShapeError, "[(1, 4), (2, 4)]"))
+    yield Sample((weight, mean, rate, g, rate, step), error=(ShapeError, "[(2, 4), ()] and ()"))
 
 
 @op(adam_samples)
@@ -157,9 +162,8 @@ def adam_(
     array([0.9], dtype=float32)
     """
     checks.ids("adam_", step)
-    operands = [weight, mean, square, g, rate, step]
-    _update("adam_", options, weight, g, rate, operands)
-    return weight
+    _check("adam_", weight, g, rate, [mean, square])
+    return _update("adam_", options, weight, mean, square, g, rate, step)
 
 
 def rmsprop_samples(rng):
@@ -216,8 +220,8 @@ def rmsprop_(
             "pass the state that the options need.",
         )
     state = [t for t in (mean, velocity) if t is not None]
-    _update("rmsprop_", options, weight, g, rate, [weight, square, g, rate, *state])
-    return weight
+    _check("rmsprop_", weight, g, rate, [square, *state])
+    return _update("rmsprop_", options, weight, square, g, rate, *state)
 
 
 def count_samples(rng):
@@ -293,8 +297,7 @@ def clip_norm_(g: Tensor, norm: Tensor, *, largest: float) -> Tensor:
     checks.floats("clip_norm_", g)
     if norm.shape:
         raise ShapeError(f"clip_norm_: expected a scalar norm; got {norm.shape}.", "sum it.")
-    launch("clip_norm_", g.buffer, norm.buffer, geometry=largest)  # 16-bit g, float32 norm
-    return g
+    return _update("clip_norm_", largest, g, norm)  # 16-bit g, float32 norm
 
 
 def clip_value_samples(rng):

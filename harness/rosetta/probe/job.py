@@ -18,6 +18,7 @@ class Job:
         kinds: Which sections have work to do; by hand parity, training and layers.
         schedule: {kind: what it does}, see ``rosetta.spec.workload.Schedule``.
         manifest: The canonical inputs; ``manifest_path`` is where they stand.
+        recorded: Kind "alone": the arrays of the parity job that is judged layer by layer.
         facts: The fields that identify the job, as recorded in its header.
 
     Raises:
@@ -38,8 +39,9 @@ class Job:
         self.out = Path(os.path.abspath(str(folder)))  # some frameworks save to no other path
         self.out.mkdir(parents=True, exist_ok=True)
         self.events = Path(given.get("events", self.out / "events.jsonl"))
+        self.recorded = Path(given.get("recorded", ""))
         self.facts = dict(given, feed=self.feed, batch=self.batch, kinds=list(self.kinds))
-        for path in ("inputs", "out", "events"):
+        for path in ("inputs", "out", "events", "recorded"):
             self.facts.pop(path, None)
 
 

@@ -197,6 +197,27 @@ class Run:
                 for r in islice(_cycle(rows), steps)
             ]
 
+    def recorded(self):
+        """Yields (x, y), theirs: the first parity batch, and what another framework recorded of
+        it: {"activations": {layer: output}, "gradients": {tensor: gradient}}. Once, or nothing.
+
+        For the framework that judges the others. Each layer is computed from the other one's own
+        output of the layer before, the update from its own gradients: a difference then belongs
+        to that one layer or to the optimizer, however deep the network is.
+        """
+        if self._asked("alone"):
+            split, rows = self.split("parity"), slice(0, self._job.manifest["parity_batch"])
+            with np.load(str(self._job.recorded)) as arrays:
+                theirs = {
+                    group + "s": {
+                        name[len(group) + 1 :]: arrays[name]
+                        for name in arrays.files
+                        if name.startswith(group + "/")
+                    }
+                    for group in ("activation", "gradient")
+                }
+            yield (split["x"][rows], split["y"][rows] if "y" in split else None), theirs
+
     def parity(self, losses=(), **arrays):
         """Keeps what is compared between frameworks, all in the suite's layout.
 

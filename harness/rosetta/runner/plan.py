@@ -70,6 +70,7 @@ class Job:
     timeout: float
     environment: dict[str, str] = field(default_factory=dict)
     kernel: str = ""  # of the judge, which runs on the CPU; "": its framework's on this device
+    judges: str = ""  # kind alone: the parity job whose numbers it judges
 
     @property
     def id(self) -> str:
@@ -78,8 +79,8 @@ class Job:
 
     @property
     def notebook(self) -> Path:
-        """What is executed."""
-        return project.NOTEBOOKS / self.cell.framework / f"{self.cell.workload}.ipynb"
+        """What is executed: of the cell's framework, or of the one that judges it."""
+        return project.NOTEBOOKS / self.parameters["framework"] / f"{self.cell.workload}.ipynb"
 
     @property
     def estimate(self) -> float:
@@ -89,10 +90,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Referee:
-    """The framework whose float64 parity jobs judge all others."""
+    """The framework whose float64 jobs judge all others."""
 
     framework: Framework
-    workloads: tuple[Workload, ...]  # those of which no reference is at hand
+    lacking: tuple[Workload, ...]  # workloads of which no reference is at hand
     kernel: str
 
 
@@ -157,7 +158,7 @@ def jobs(
     """The jobs of the cells that can be measured, in the order in which they run.
 
     Args:
-        referee: Whose float64 parity jobs come first; None: they are at hand already.
+        referee: Whose float64 jobs judge the parity jobs; None: nobody can.
 
     Timing is interleaved in rounds, each round starting one cell further on, so that a drift of
     the machine hits all alike. Training and layers are done for default variants, and for those
@@ -176,6 +177,8 @@ def jobs(
                 variant = framework_of[cell.framework].variants[cell.variant]
                 profile = workload_of[cell.workload].profiles[options.profile]
                 found.append(_job(cell, kind, number, profile, variant, options))
+        if kind == "parity" and referee:
+            found += [_alone(job, referee) for job in found if job.cell.precision != "fp64"]
     return found
 
 
@@ -190,7 +193,7 @@ def _does(cell: Cell, kind: str, workload: Workload, options: Options) -> bool:
 def _references(referee: Referee, options: Options) -> list[Job]:
     """The float64 jobs that judge all others, on the CPU whatever the others run on."""
     framework, found = referee.framework, []
-    for workload in referee.workloads:
+    for workload in referee.lacking:
         profile = workload.profiles[options.profile]
         feed = next(feed for feed, kinds in workload.feeds.items() if "parity" in kinds)
         names = workload.name, feed, framework.name, framework.judge
@@ -198,6 +201,22 @@ def _references(referee: Referee, options: Options) -> list[Job]:
         job = _job(cell, "parity", 1, profile, framework.variants[framework.judge], options)
         found.append(replace(job, kernel=referee.kernel))
     return found
+
+
+def _alone(judged: Job, referee: Referee) -> Job:
+    """The judge computes each layer from what the judged framework gave to it."""
+    parameters = {
+        **judged.parameters,
+        "kind": "alone",
+        "framework": referee.framework.name,
+        "variant": referee.framework.judge,
+        "precision": "fp64",
+        "device": "cpu",
+        "devices": 1,
+        "recorded": f"../{judged.id}/parity.npz",  # folders of jobs are neighbours
+    }
+    kernel = referee.kernel
+    return replace(judged, kind="alone", parameters=parameters, kernel=kernel, judges=judged.id)
 
 
 def _job(

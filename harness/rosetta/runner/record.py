@@ -11,7 +11,7 @@ from typing import Any
 from .. import project
 from ..inputs import write_whole
 
-FINAL = ("measured", "failed")
+FINAL = ("measured", "failed", "skipped")
 
 
 class Record:

@@ -14,7 +14,7 @@ from typing import Any
 
 import filelock
 
-from .. import inputs, judge, machine, project
+from .. import inputs, judge, machine, project, references
 from ..env import environments
 from ..env.environments import Environment
 from ..progress import bar, console
@@ -88,29 +88,31 @@ def _referee(
     options: Options,
     manifests: dict[str, Path],
 ) -> plan.Referee | None:
-    """Who judges, and the workloads that have no reference yet; None where nothing is to do.
+    """Who judges, and the workloads that have no reference yet; None where nobody can.
 
     A run that measures the judge itself makes its references anew.
     """
     if "parity" not in options.kinds:
         return None
-    judging = next(f for f in map(frameworks_of.load, frameworks_of.names()) if f.judge)
+    judges = (f for f in map(frameworks_of.load, frameworks_of.names()) if f.judge)
+    judging = next(judges, None)
+    if judging is None:
+        return None
     machine_folder = project.RESULTS / machine.name(machine.fingerprint())
     lacking = tuple(
         w
         for w in workloads
         if judging in frameworks
-        or not judge.has_reference(
+        or not references.at_hand(
             machine_folder,
             w.name,
             manifests[w.name],
             w.profiles[options.profile].schedules["parity"].steps or 0,
         )
     )
-    environment = environments.outcome(judging, "cpu") if lacking else ""
+    environment = environments.outcome(judging, "cpu")
     if isinstance(environment, str):
-        if environment:
-            console.print(f"{judging.title}, which judges the others, is {environment}")
+        console.print(f"{judging.title}, which judges the others, is {environment}")
         return None
     return plan.Referee(judging, lacking, environment.kernel)
 
@@ -163,7 +165,11 @@ def _measure(
                 continue
             progress.begin(job)
             kernel = job.kernel or kernels[job.cell.framework]
-            state = execute(record, job, kernel, manifests[job.cell.workload])
+            if job.judges and record.states()[job.judges]["state"] != "measured":
+                state = "skipped"
+                record.note(job.id, state, reason=f"{job.judges} recorded nothing to judge")
+            else:
+                state = execute(record, job, kernel, manifests[job.cell.workload])
             progress.end(job, state, record.states()[job.id]["reason"])
 
 

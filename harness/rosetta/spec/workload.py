@@ -12,7 +12,7 @@ from .. import project
 from ..errors import SpecError
 from .common import read_toml, table_to
 
-KINDS = ("timing", "parity", "training", "layers")
+KINDS = ("timing", "parity", "training", "layers")  # that are asked for; parity brings "alone"
 PROFILES = ("smoke", "quick", "full")
 INITS = ("glorot_uniform", "zeros", "ones", "buffer_zeros", "buffer_ones")
 
@@ -71,7 +71,8 @@ class Parity:
     """What the parity job runs on, and the bounds within which frameworks agree.
 
     The bounds are relative: of losses to the loss, of a tensor by Euclidean norms. README.md of the
-    workload derives them.
+    workload derives them. Those "alone" are of layers that start from the framework's own numbers,
+    so that no rounding of earlier layers is in them.
     """
 
     batch: int
@@ -81,6 +82,10 @@ class Parity:
     bound_activations: float
     bound_gradients: float
     bound_updated: float
+    bound_buffers: float = 0.0  # of batch norm's running statistics; 0: not judged
+    bound_alone: float = 0.0  # of a layer's output
+    bound_alone_gradients: float = 0.0
+    bound_alone_updated: float = 0.0  # of the change that the framework's own gradients call for
     activations: tuple[str, ...] = ()
 
 

@@ -32,6 +32,9 @@ bound_losses = 1e-3
 bound_activations = 1e-5
 bound_gradients = 1e-4
 bound_updated = 1e-5
+bound_alone = 1e-6
+bound_alone_gradients = 1e-5
+bound_alone_updated = 1e-3
 
 [profiles.quick]
 batch = { cpu = 64 }
@@ -151,6 +154,12 @@ class Results:
         np.savez(self.arrays(name) / "parity.npz", **arrays)
         return name
 
+    def alone(self, cell, arrays):
+        """What the judge made of this cell's parity job, piece by piece."""
+        name = self.job(cell, "alone")
+        self.record(name, events=[("parity", {"losses": [], "file": "parity.npz"})])
+        np.savez(self.arrays(name) / "parity.npz", **arrays)
+
     def training(self, cell, predictions=None, losses=(2.3, 2.0, 1.5), **schedule):
         """A training job of a cell with these predictions."""
         name, events = self.job(cell, "training", **schedule), [("losses", {"values": losses})]
@@ -173,9 +182,10 @@ class Results:
         folder, entries = project.home() / "inputs/tiny", {}
         folder.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():
-            np.save(folder / f"{name}.npy", array)
+            file = f"{name.replace('/', '-')}.npy"
+            np.save(folder / file, array)
             digest = hashlib.sha256(array.tobytes()).hexdigest()
-            entries[name] = {"file": f"{name}.npy", "sha256": digest, "shape": list(array.shape)}
+            entries[name] = {"file": file, "sha256": digest, "shape": list(array.shape)}
         document = {"digest": "d1", "arrays": entries}
         (folder / "d1.json").write_text(json.dumps(document))
 

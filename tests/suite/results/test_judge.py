@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from rosetta import judge, store
+from rosetta import judge, references, store
 from rosetta.errors import ResultError
 
 RNG = np.random.default_rng(11)
@@ -147,6 +147,57 @@ def test_a_planted_fault_is_outside_and_the_tensor_is_named(results, fault):
     assert re.match(name, found["reason"]), found["reason"]
 
 
+def judged_alone(results, fault=lambda arrays, start: None):
+    """What the judge finds where it has also computed each piece from the job's own numbers."""
+    run, base = results(), reference()
+    start = {k[8:]: v - 2e-3 * normal(*v.shape) for k, v in base.items() if k[:8] == "updated/"}
+    run.inputs(**{f"parity/{name}": value for name, value in start.items()})
+    with_reference(run, base)
+    arrays, cell = rounded(base), run.cell("framework")
+    fault(arrays, start)
+    run.alone(cell, {k: v for k, v in base.items() if k != "losses"})
+    return judged(run, run.parity(cell, arrays))
+
+
+def test_each_piece_is_judged_alone_too(results):
+    found = judged_alone(results)
+    assert (found["state"], found["reason"]) == ("verified", "")
+    assert {"alone", "alone gradients", "alone updated"} < set(found["worst"])
+    assert all(0 < entry["error"] < entry["bound"] for entry in found["worst"].values())
+
+
+def a_layer_that_is_slightly_off(arrays, start):
+    arrays["activation/gru"] *= 1 + 5e-6  # inside the bound of the whole network
+    return "activation/gru alone"
+
+
+def a_backward_pass_that_is_slightly_off(arrays, start):
+    arrays["gradient/gru.weight"] *= 1 + 5e-5
+    return "gradient/gru.weight alone"
+
+
+def a_weight_decay_nobody_asked_for(arrays, start):
+    change = arrays["updated/conv.weight"] - start["conv.weight"]
+    arrays["updated/conv.weight"] = start["conv.weight"] + 1.003 * change
+    return "updated/conv.weight alone"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        a_layer_that_is_slightly_off,
+        a_backward_pass_that_is_slightly_off,
+        a_weight_decay_nobody_asked_for,
+    ],
+    ids=lambda fault: fault.__name__,
+)
+def test_what_the_whole_network_hides_is_found_in_the_piece_alone(results, fault):
+    named = []
+    found = judged_alone(results, lambda *args: named.append(fault(*args)))
+    assert found["state"] == "outside" and found["reason"].startswith(named[0])
+    assert len(found["findings"]) == 1
+
+
 def test_a_wider_precision_has_wider_bounds_that_still_catch_a_transposed_tensor(results):
     run, base = results(), reference()
     with_reference(run, base)
@@ -185,7 +236,7 @@ def test_the_stored_trajectory_judges_the_losses(results):
     run, base = results("10-quick"), reference()
     run.inputs(**{"parity.x": np.zeros(3)})
     with_reference(run, base)
-    (path,) = judge.store_reference(run.folder)
+    (path,) = references.keep(run.folder)
     stored = json.loads(path.read_text())
     assert stored["losses"] == [2.3, 2.1, 1.9] and stored["made_by"]["numpy"] == "2"
     for arrays in run.arrays("x").parent.glob("parity*/parity.npz"):
@@ -205,7 +256,7 @@ def test_a_run_without_a_float64_job_cannot_become_the_reference(results):
     run = results()
     run.write()
     with pytest.raises(ResultError, match="no float64 parity job"):
-        judge.store_reference(run.folder)
+        references.keep(run.folder)
 
 
 def test_judging_again_changes_nothing_and_what_was_judged_outlives_its_arrays(results):

@@ -5,7 +5,7 @@ from importlib import metadata
 
 import numpy as np
 import pytest
-from rosetta import judge, project, store
+from rosetta import judge, project, references, store
 from rosetta.commands.verify import environment_finding, parity_findings
 from rosetta.env import record
 from rosetta.env.locks import Lock
@@ -105,7 +105,7 @@ def test_the_reference_is_compared_with_its_stored_losses(results):
     run.parity(run.cell("good", precision="fp64"), ARRAYS)
     found = findings(run)["tiny, good/eager, float64 reference"]
     assert found.state == "skip" and "harness/make_reference.py" in found.fix
-    judge.store_reference(run.folder)
+    references.keep(run.folder)
     found = findings(run)["tiny, good/eager, float64 reference"]
     assert found.state == "ok" and "3 losses 0.0e+00 (bound 1e-03)" in found.evidence
 
@@ -135,7 +135,7 @@ def test_a_stored_trajectory_that_is_not_ours_fails_the_reference(results):
     run = results()
     run.inputs(**{"parity.x": np.zeros(3)})
     run.parity(run.cell("good", precision="fp64"), ARRAYS)
-    (path,) = judge.store_reference(run.folder)
+    (path,) = references.keep(run.folder)
     path.write_text(path.read_text().replace("1.9", "1.8"))
     found = findings(run)["tiny, good/eager, float64 reference"]
     assert (
