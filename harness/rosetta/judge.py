@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from . import agreement, store
+from . import agreement, references, store
 from .agreement import Agreement
 from .errors import ResultError
 from .inputs import load_array, load_manifest, write_whole
