@@ -23,16 +23,18 @@ def conv_bn(channels, width, kernel, stride=1, padding=0):
 class TorchCnn(nn.Module):
     """The suite's network for CIFAR-10 without its dropout."""
 
-    def __init__(self):
+    def __init__(self, activation=F.relu, pool=F.max_pool2d):
         super().__init__()
+        self.activation, self.pool = activation, pool
         self.conv1, self.conv2 = nn.Conv2d(3, 50, 3, padding=1), nn.Conv2d(50, 50, 3, padding=1)
         self.conv3, self.conv4 = nn.Conv2d(50, 100, 3, padding=1), nn.Conv2d(100, 100, 3, padding=1)
         self.fc1, self.fc2 = nn.Linear(6400, 512), nn.Linear(512, 10)
 
     def forward(self, x):
-        x = F.relu(F.max_pool2d(self.conv2(F.relu(self.conv1(x))), 2))  # (N, 50, 16, 16)
-        x = F.relu(F.max_pool2d(self.conv4(F.relu(self.conv3(x))), 2))  # (N, 100, 8, 8)
-        return self.fc2(F.relu(self.fc1(x.flatten(1))))  # (N, 10)
+        f, pool = self.activation, self.pool
+        x = f(pool(self.conv2(f(self.conv1(x))), 2))  # (N, 50, 16, 16)
+        x = f(pool(self.conv4(f(self.conv3(x))), 2))  # (N, 100, 8, 8)
+        return self.fc2(f(self.fc1(x.flatten(1))))  # (N, 10)
 
 
 class TorchReviews(nn.Module):
@@ -179,8 +181,22 @@ def without_dropout(net):
     return net
 
 
+def smooth(net):
+    """Without kinks: SiLU for ReLU, means for maxima."""
+    for name, module in vars(net).items():
+        if isinstance(module, trivet.nn.ReLU):
+            setattr(net, name, trivet.nn.SiLU())
+        elif isinstance(module, trivet.nn.MaxPool2d):
+            setattr(net, name, trivet.nn.AvgPool2d(2))
+    return net
+
+
+def cnn(dtype):
+    return without_dropout(zoo.cnn_cifar10(dtype=dtype))
+
+
 def small_resnet(dtype):
-    """A basic ResNet whose third and fourth stage are empty: five bottlenecks with the stem."""
+    """Four bottlenecks: the third and the fourth stage are empty."""
     return ResNet(Bottleneck, (2, 2, 0, 0), num_classes=10, dtype=dtype)
 
 
@@ -195,7 +211,10 @@ TWINS = {
         rate=1e-3,
         adam=True,
     ),
-    "cnn": Twins(lambda dtype: without_dropout(zoo.cnn_cifar10(dtype=dtype)), TorchCnn, rate=0.01),
+    "cnn": Twins(cnn, TorchCnn, rate=0.01),
+    "smooth cnn": Twins(
+        lambda dtype: smooth(cnn(dtype)), lambda: TorchCnn(F.silu, F.avg_pool2d), rate=0.01
+    ),
     "resnet": Twins(small_resnet, lambda: TorchResNet((2, 2), 10), rate=1e-4),
     "densenet": Twins(
         small_densenet,

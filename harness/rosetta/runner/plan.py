@@ -199,7 +199,8 @@ def _references(referee: Referee, options: Options) -> list[Job]:
         names = workload.name, feed, framework.name, framework.judge
         cell = Cell(*names, "reference", "fp64", "cpu")
         job = _job(cell, "parity", 1, profile, framework.variants[framework.judge], options)
-        found.append(replace(job, kernel=referee.kernel))
+        patience = 3 * job.timeout  # float64 in NumPy takes its time
+        found.append(replace(job, kernel=referee.kernel, timeout=patience))
     return found
 
 
