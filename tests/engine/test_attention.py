@@ -43,6 +43,7 @@ def beside_torch(arrays, mask=None, *, causal=False, scale=None):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=bound, atol=bound)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     st.sampled_from([(), (2,), (0,), (2, 3), (1, 2)]),

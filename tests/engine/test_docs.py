@@ -48,6 +48,7 @@ def test_every_file_of_the_engine_stands_on_a_floor_of_the_page():
         assert f"`{path.name}{'/' * path.is_dir()}`" in text, path.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["freed", "everything"])
 def test_the_memory_figure_is_what_the_script_measures(way):
     text = (ROOT / "docs" / "engine.md").read_text("utf-8")

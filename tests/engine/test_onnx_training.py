@@ -143,6 +143,7 @@ def test_an_embedding_and_a_gru_train_as_torchs(rng):
     np.testing.assert_allclose(net.state_dict()["table"], table.weight.detach().numpy(), 1e-4, 1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     st.sampled_from(["RNN", "GRU", "LSTM"]),

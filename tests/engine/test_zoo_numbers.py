@@ -187,6 +187,7 @@ def notebook_twin(workload):
     return next(names[name] for name in known if name in names)()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUITE)
 def test_the_suites_networks_are_those_of_its_pytorch_notebooks(name, rng):
     torch.manual_seed(0)

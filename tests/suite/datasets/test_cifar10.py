@@ -53,6 +53,7 @@ def test_another_set_in_the_layout_is_unofficial(altered, load):
     assert found.arrays["train.y"][:11].tolist() == [*range(10), 0]
 
 
+@pytest.mark.slow
 def test_the_archive_is_read_like_the_folder(altered, layout, load, real):
     altered()
     folder = load("cifar10")

@@ -17,6 +17,7 @@ from trivet import Tensor, nn, ops, zoo
 
 from . import parity_job
 
+pytestmark = pytest.mark.slow  # whole networks
 IMAGE, WORDS, NORM, FEATURES = "cnn_cifar10", "gru_imdb", "batch_norm", "resnet50_features"
 BENCHMARKS = project.BENCHMARKS
 PRINTED = "{:18} {:12} {:9.1e} of {:7.1e}: {:.4f} {}"
@@ -306,7 +307,6 @@ FAULTS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_right_job_is_inside_every_bound(name):
     workload = parity_job.right(name).workload
