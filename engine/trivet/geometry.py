@@ -152,7 +152,7 @@ class Convolution:
 
 def per_axis(op: str, what: str, value: int | Sequence[int], n: int) -> Ints:
     """One number per axis."""
-    values = (value,) * n if isinstance(value, int) else tuple(value)
+    values = tuple(value) if np.iterable(value) else (value,) * n
     if len(values) != n or not all(isinstance(v, int | np.integer) for v in values):
         raise OptionError(
             f"{op}: expected {what} as an integer or as {n} of them; got {value!r}.",
@@ -162,16 +162,20 @@ def per_axis(op: str, what: str, value: int | Sequence[int], n: int) -> Ints:
 
 
 def _padding(op, value, n) -> tuple[tuple[int, int], ...]:
-    pairs = not isinstance(value, int) and any(isinstance(v, tuple | list) for v in value)
-    if not pairs:
+    if not (np.iterable(value) and any(isinstance(v, tuple | list) for v in value)):
         return tuple((p, p) for p in per_axis(op, "padding", value, n))
-    if len(value) != n or any(len(pair) != 2 for pair in value):
+    if len(value) != n or not all(map(_is_pair, value)):
         raise OptionError(
             f"{op}: expected padding as a number, {n} numbers or {n} (before, after); "
             f"got {value!r}.",
             f"give one (before, after) per image axis: {n}.",
         )
     return tuple((int(before), int(after)) for before, after in value)
+
+
+def _is_pair(value) -> bool:
+    several = isinstance(value, tuple | list) and len(value) == 2
+    return several and all(isinstance(v, int | np.integer) for v in value)
 
 
 def broadcast(op: str, a: Ints, b: Ints) -> Ints:

@@ -59,11 +59,13 @@ class Captured:
         host_access("calls another captured step")
         _expect_tensors("takes", args)
         if self.inputs is None:  # copies: a replay may overwrite them, the caller's stay his
-            self.inputs = [_private(t) for t in args]
-        else:
-            self._receive(args)
+            inputs = [_private(t) for t in args]
+            result = self._trace(inputs)
+            self.inputs = inputs  # now that it went well: what raised may be called otherwise
+            return result
+        self._receive(args)
         if self.program is None:
-            return self._trace()
+            return self._trace(self.inputs)
         self.program.run()
         return self._result
 
@@ -74,13 +76,16 @@ class Captured:
                 f"A captured step expected the arguments of its first call, {expected}; got {got}.",
                 "drop or pad an incomplete batch, or capture once per shape.",
             )
+        # a step may have returned its inputs: none is read after it was overwritten
+        inside = {t.buffer for t in self.inputs}
+        args = [_private(t) if t.buffer.owner in inside else t for t in args]
         for mine, arg in zip(self.inputs, args):
             reorder(arg.buffer, mine.buffer.spec.layout, into=mine.buffer)
 
-    def _trace(self):
+    def _trace(self, inputs):
         trace = Trace()
         with sending_to(trace):
-            returned = self.step(*self.inputs)
+            returned = self.step(*inputs)
         tensors = () if returned is None else (returned,)
         tensors = returned if isinstance(returned, tuple) else tensors
         _expect_tensors("returns", tensors)
@@ -93,6 +98,7 @@ class Captured:
         else:
             _expect_the_same(self._first, seen)
             self.program = Program(trace, results, self.fuse)
+            self._first = None  # it holds on to what existed before
         return self._result
 
 
@@ -111,7 +117,7 @@ def _expect_tensors(verb, values):
 
 def _signature(trace: Trace, results: list[Buffer]):
     """What must be equal at the second call: launches, what they touch, and what is returned."""
-    outside = {slot: id(b) for slot, b in trace.outside.items()}
+    outside = trace.outside  # the buffers themselves: an id may be given to another meanwhile
     launches = [(n.call, n.slots, tuple(outside.get(s) for s in n.slots)) for n in trace.notes]
     return launches, [trace.slot(b) for b in results], [n.line for n in trace.notes]
 
@@ -162,10 +168,10 @@ class Program:
         self.launches = [n.plan.bound(*(arrays[slot] for slot in n.slots)) for n in code.notes]
 
     def run(self) -> None:
+        for buffer in self.changed:  # first: a launch that raises leaves the earlier ones' writes
+            buffer.touch()
         for launch in self.launches:
             launch()
-        for buffer in self.changed:
-            buffer.touch()
 
 
 @dataclass(frozen=True)

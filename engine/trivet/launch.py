@@ -107,7 +107,7 @@ class Trace(Eager):
 def _line_of_the_step() -> str:
     """Where the user's code is: the nearest frame outside the engine."""
     frame = sys._getframe()
-    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == __package__:
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
         frame = frame.f_back
     file, line = frame.f_code.co_filename, frame.f_lineno
     return f"{file}:{line}: {linecache.getline(file, line).strip()}"
@@ -151,12 +151,26 @@ def launch(
                 "make a new Tensor; one keeps its shape and dtype for life.",
             )
     scratch = [sink.allocate(Spec((plan.workspace,), "uint8"), device)] if plan.workspace else []
+    written = [*outs, *(ins[i] for i in plan.writes)]
+    for buffer in written:
+        _expect_places(name, buffer.spec)
     sink.run(call, plan, [*outs, *ins, *scratch])
-    for buffer in (*outs, *(ins[i] for i in plan.writes)):
+    for buffer in written:
         buffer.touch()
     for out in outs:
         out.backend = backend
     return outs
+
+
+def _expect_places(name: str, spec: Spec) -> None:
+    """What is written has a place for each element; a broadcast view has not."""
+    steps = spec.layout.steps if isinstance(spec.layout, Strided) else ()
+    if any(n > 1 and not step for n, step in zip(spec.shape, steps)):
+        raise ShapeError(
+            f"{name}: expected a place in memory for each element written; got {spec}, a view "
+            "that repeats some.",
+            "write to what was broadcast, or to a copy of the view.",
+        )
 
 
 def _one_device(name, ins):
@@ -170,8 +184,9 @@ def _one_device(name, ins):
 
 
 def reorder(buffer: Buffer, layout: Layout, into: Buffer | None = None) -> Buffer:
-    """A copy in the given layout; what is strided gets there by way of plain."""
-    if isinstance(buffer.spec.layout, Strided) and layout != PLAIN:
+    """A copy in the given layout; to and from strided it goes by way of plain."""
+    both = buffer.spec.layout, layout
+    if PLAIN not in both and any(isinstance(side, Strided) for side in both):
         buffer = reorder(buffer, PLAIN)
     return launch("reorder", buffer, geometry=layout, into=into and [into])[0]
 

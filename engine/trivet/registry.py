@@ -52,6 +52,7 @@ class Plan:
 
 _KERNELS: dict[tuple[str, str], Callable[[Call], Plan | str]] = {}
 _CHOICES: dict[tuple[Call, tuple[str, ...]], tuple[str, Plan]] = {}
+KEPT = 10_000  # choices: packed sequences make a new call for every set of lengths
 
 
 def kernel(name: str, backend: str):
@@ -70,7 +71,8 @@ def kernel(name: str, backend: str):
 def choose(call: Call, partner: str | None = None) -> tuple[str, Plan]:
     """The first backend that can, and its plan; ``partner`` allows only that backend."""
     order = (partner,) if partner else tuple(PREFERENCE[call.device])
-    if (call, order) not in _CHOICES:
+    choice = _CHOICES.get((call, order))  # looked up once: another thread may clear them
+    if choice is None:
         answers = {}
         for backend in order:
             answers[backend] = answer = ask(backend, call)
@@ -82,8 +84,10 @@ def choose(call: Call, partner: str | None = None) -> tuple[str, Plan]:
                 f"No backend can run {call}:{reasons}",
                 "change what the reasons name, or register a kernel.",
             )
-        _CHOICES[call, order] = backend, answer
-    return _CHOICES[call, order]
+        if len(_CHOICES) >= KEPT:
+            _CHOICES.clear()
+        choice = _CHOICES[call, order] = backend, answer
+    return choice
 
 
 def ask(backend: str, call: Call) -> Plan | str:

@@ -85,6 +85,10 @@ class Tensor:
         """A copy on the host."""
         return download(self.buffer)
 
+    def __array__(self, dtype=None, copy=None):
+        """For ``np.asarray(x)``, which would else make an array of Tensors."""
+        return self.numpy().astype(dtype or self.dtype, copy=False)
+
     def item(self) -> float | int | bool:
         """The one number in it, as Python's."""
         if self.size != 1:
@@ -112,16 +116,17 @@ class Tensor:
             gradient: d loss / d self, of self's shape; a scalar needs none.
             keep_graph: False frees each node's saved values once they were used.
         """
-        taken = set()
+        taken = _taken(gradient)
         for leaf, g in _pull(self, gradient, keep_graph=keep_graph).items():
-            if leaf.grad is not None:
-                launch("accumulate", leaf.grad.buffer, g.buffer)
-            elif g.buffer.owner in taken or g.buffer.base:
-                # a + b hands one value to both, but each .grad grows in memory of its own
-                leaf.grad = Tensor(reorder(g.buffer, _owned_layout(g.buffer)))
-            else:
-                leaf.grad = g.detach()
-                taken.add(g.buffer)
+            if leaf.grad is None:
+                leaf.grad = _own(g, taken).detach()
+                continue
+            if (leaf.grad.shape, leaf.grad.dtype) != (g.shape, g.dtype):
+                raise GradientError(
+                    f"Expected .grad {g.dtype} {g.shape}, to add to; got {leaf.grad}.",
+                    "set .grad to None, or to a tensor like its own.",
+                )
+            launch("accumulate", leaf.grad.buffer, g.buffer)
 
 
 Edge = Tensor | tuple["Node", int]  # a leaf, or an output of a node
@@ -136,7 +141,8 @@ class Node:
         self.serial = next(_SERIAL)
         self.name: str = name
         self.edges: list[Edge | None] = edges  # one per input; None: no gradient flows there
-        self.saved: list[tuple] | None = saved  # (buffer, version, edge or place among outputs)
+        # (buffer, version, edge or place among outputs) each, None for None
+        self.saved: list[tuple | None] | None = saved
         self.gradient: Callable | None = gradient
         self.outputs: int = outputs
         self.several: bool = several  # gradient takes a tuple, one per output
@@ -153,11 +159,16 @@ class Node:
                 "call the earlier one with keep_graph=True.",
             )
         values = []
-        for buffer, version, edge in self.saved:
-            if buffer.version != version:
+        for kept in self.saved:
+            if kept is None:
+                values.append(None)
+                continue
+            buffer, version, edge = kept
+            replaced = isinstance(edge, Tensor) and edge.buffer is not buffer  # by Module.to
+            if replaced or buffer.version != version:
                 raise GradientError(
                     f"{self.name}: expected the {buffer.spec} saved for its gradient unchanged; "
-                    "got one written in place since.",
+                    f"got one {'replaced' if replaced else 'written in place'} since.",
                     "call backward before the write, or write to a copy.",
                 )
             values.append(_attached(buffer, (self, edge) if isinstance(edge, int) else edge))
@@ -201,14 +212,17 @@ def record(outputs: Tensor | tuple[Tensor, ...], inputs, *, saved=(), gradient, 
     ``gradient(gy, needs, *saved)`` returns one gradient per input: a tensor of the input's shape,
     gy itself, or None. With a tuple of outputs ``gy`` is a tuple too, None where nothing flowed.
     ``needs`` says per input whether its gradient is wanted. Values come only through ``saved``,
-    where a change of them is noticed. ``name`` stands in errors; it is the function's unless
-    given.
+    where a change of them is noticed; None there stays None, for a value that only the gradient
+    of an input needs that wants none. ``name`` stands in errors; it is the function's unless given.
     """
     if records(*inputs):
         several = isinstance(outputs, tuple)
         made = outputs if several else (outputs,)
         kept = []
         for t in saved:
+            if t is None:
+                kept.append(None)
+                continue
             place = next((i for i, y in enumerate(made) if t is y), None)
             kept.append((t.buffer, t.buffer.version, _edge(t) if place is None else place))
         name = name or gradient.__qualname__.partition(".")[0].strip("_")
@@ -226,7 +240,7 @@ def grad(
     keep_graph: bool = False,
     create_graph: bool = False,
 ) -> list[Tensor]:
-    """d y / d x for each x; nobody's ``.grad`` changes.
+    """d y / d x for each x, each in memory of its own; nobody's ``.grad`` changes.
 
     Args:
         y: A scalar, or any tensor together with ``gradient``, d loss / d y.
@@ -248,7 +262,10 @@ def grad(
         raise GradientError(
             f"Expected xs that y depends on; got {alien}.", "build them with requires_grad=True."
         )
-    return [found[edge] for edge in edges]
+    if not create_graph:
+        found = {edge: g.detach() for edge, g in found.items()}
+    taken = _taken(gradient)
+    return [_own(found[edge], taken) for edge in edges]
 
 
 def _pull(y, gradient, wanted=(), keep_graph=False, create_graph=False) -> dict[Edge, Tensor]:
@@ -287,6 +304,20 @@ def _seed(y, gradient):
             "pass d loss / d y, one number per element of y.",
         )
     return gradient
+
+
+def _taken(gradient: Tensor | None) -> set[Buffer]:
+    """Memory that no result may lie in: what the caller gave is his."""
+    return set() if gradient is None else {gradient.buffer}
+
+
+def _own(g: Tensor, taken: set[Buffer]) -> Tensor:
+    """g where no other gradient lies: a + b hands one value to both, but each may be written."""
+    if g.buffer.base or g.buffer in taken:
+        copy = Tensor(reorder(g.buffer, _owned_layout(g.buffer)))
+        g = record(copy, (g,), gradient=lambda gy, needs: (gy,), name="copy")
+    taken.add(g.buffer)
+    return g
 
 
 def _owned_layout(buffer: Buffer) -> Layout:

@@ -1,5 +1,6 @@
 """Checkpoints: resumed to the same bits, whole or not at all, and sure of what they hold."""
 
+import errno
 import hashlib
 import json
 
@@ -146,7 +147,43 @@ def test_an_interrupted_save_leaves_the_older_checkpoint(tmp_path, monkeypatch, 
     for name, value in run.net.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
     run.save(tmp_path / "last")
-    assert {f.suffix for f in tmp_path.iterdir()} <= {".json", ".safetensors", ".part"}
+    assert sorted(f.suffix for f in tmp_path.iterdir()) == [".json", ".safetensors"]
+
+
+def test_a_full_disk_and_a_crash_leave_nothing_behind(tmp_path, monkeypatch):
+    run = Run(1)
+    run.save(tmp_path / "last")
+    before = sorted(tmp_path.iterdir())
+
+    def full(file):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    run.step()
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
+        patch.setattr(checkpoint.os, "fsync", full)
+        run.save(tmp_path / "last")
+    assert sorted(tmp_path.iterdir()) == before
+    crashed = tmp_path / f"last-{'0' * 16}.safetensors.part"
+    crashed.touch()
+    run.save(tmp_path / "last")
+    assert not crashed.exists() and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("at", ["file_digest", "load_file"])
+def test_a_save_while_a_checkpoint_is_read_is_no_damage(tmp_path, monkeypatch, at):
+    """The tensors that the JSON named are gone when they are opened: the newer ones are read."""
+    checkpoint.save(tmp_path / "x", a=np.zeros(2))
+    where = checkpoint.hashlib if at == "file_digest" else checkpoint
+    real, saves = getattr(where, at), []
+
+    def overtaken(file, *args):
+        if not saves:
+            saves.append(checkpoint.save(tmp_path / "x", a=np.ones(2)))
+            raise FileNotFoundError(file)
+        return real(file, *args)
+
+    monkeypatch.setattr(where, at, overtaken)
+    assert checkpoint.load(tmp_path / "x")["a"].tolist() == [1, 1]
 
 
 def tensors_of(path):
@@ -228,4 +265,6 @@ def test_another_network_optimiser_or_part_is_named(tmp_path):
 def test_what_json_cannot_hold_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(OptionError, match=r"(?s)type object is not JSON.*Fix: convert it"):
         checkpoint.save(tmp_path / "last", step=object())
+    with pytest.raises(OptionError, match=r"(?s)arrays of numbers; .*Fix: pass text as a list"):
+        checkpoint.save(tmp_path / "last", names=np.array(["a"]))
     assert not list(tmp_path.iterdir())

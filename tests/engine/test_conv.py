@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import signal
 from trivet import Tensor, grad, ops
+from trivet.errors import OptionError
 from trivet.geometry import Convolution, Window
 from trivet.reference import conv as kernels
 from trivet.reference.windows import scatter, windows
@@ -278,3 +279,12 @@ def test_only_the_gradients_that_are_asked_for_are_computed(rng, monkeypatch):
     y = ops.conv2d(Tensor(rng.standard_normal((1, 2, 4, 4))), weight)
     y.sum().backward()
     assert names == ["conv", "conv_grad_weight"]
+
+
+def test_options_are_integers_of_any_kind_and_nothing_else():
+    assert Window.of("conv", (8,), (2,), np.int64(2), [(np.int64(1), 0)]).out_size == (4,)
+    for wrong in ({"stride": 2.0}, {"padding": 1.0}, {"padding": [(0.5, 1)]}, {"dilation": None}):
+        with pytest.raises(OptionError, match=f"conv: expected {next(iter(wrong))} as"):
+            Window.of("conv", (8,), (2,), **wrong)
+    with pytest.raises(OptionError, match=r"2 \(before, after\); got \[1, \(0, 0\)\]"):
+        Window.of("conv", (8, 8), (2, 2), padding=[1, (0, 0)])

@@ -59,6 +59,12 @@ def test_reordering_there_and_back_keeps_every_value(blocked):
     assert np.array_equal(x2.numpy(), x.numpy() * 2) and x2.buffer.spec.layout == NCHW4C
 
 
+def test_a_blocked_value_is_written_through_a_view(blocked):
+    x, there = normal(2, 4, 3, 3), reorder(normal(2, 4, 3, 3, seed=1).buffer, NCHW4C)
+    reorder(there, x[::-1].buffer.spec.layout, into=x[::-1].buffer)
+    assert np.array_equal(x.numpy(), Tensor(there).numpy()[::-1])
+
+
 def test_an_auxiliary_goes_back_to_the_backend_that_made_it(blocked, monkeypatch):
     x = normal(1, 3, 4, 4, requires_grad=True)
     y = ops.max_pool2d(x, 2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from trivet import Tensor
-from trivet.errors import IdError, OptionError, ShapeError
+from trivet.errors import DtypeError, IdError, OptionError, ShapeError
 from trivet.loader import Files, Loader, arrays, draws, shuffled, tensors
 
 PATIENCE = 20  # seconds until a test that hangs fails
@@ -237,6 +237,14 @@ def test_arrays_stack_tuples_place_by_place():
     assert x.shape == (4, 2, 3) and y.tolist() == [1] * 4 and z.dtype == np.float64
 
 
+def test_files_that_nothing_decodes_keep_their_last_zeros(tmp_path):
+    contents = [b"ab\0\0", b"c"]
+    for i, content in enumerate(contents):
+        (tmp_path / str(i)).write_bytes(content)
+    (batch,) = Loader(Files([tmp_path / "0", tmp_path / "1"]), batch_size=2)
+    assert batch.tolist() == contents
+
+
 @pytest.mark.parametrize(
     "options, error, text",
     [
@@ -245,6 +253,8 @@ def test_arrays_stack_tuples_place_by_place():
         (dict(ahead=0), OptionError, "ahead of at least 1; got 0"),
         (dict(order=[0, 1]), ShapeError, r"order \(epochs, samples\); got \(2,\)"),
         (dict(order=[[0, 4]]), IdError, r"samples in \[0, 4\); the order has 0 to 4"),
+        (dict(order=[[0.5, 2.0]]), DtypeError, "order of integers; got float64"),
+        (dict(order=[[True, False]]), DtypeError, "order of integers; got bool"),
         (dict(order=[[-1, 2]]), IdError, "the order has -1 to 2"),
         (dict(augment=np.zeros((1, 4))), ShapeError, "an order beside it"),
         (dict(order=[[0, 1]], augment=np.zeros((1, 4))), ShapeError, r"expected \(1, 2\) rows"),

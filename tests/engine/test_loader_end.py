@@ -75,6 +75,12 @@ def test_a_stop_iteration_does_not_pass_for_the_end():
         list(loader)
 
 
+def test_a_stop_iteration_in_collate_does_not_either():
+    loader = Loader(range(4), batch_size=2, collate=lambda samples: next(iter(())))
+    with pytest.raises(RuntimeError, match="StopIteration in the loader, in collate"):
+        list(loader)
+
+
 def test_an_error_in_collate_ends_the_threads():
     shapes = [np.zeros(2), np.zeros(3)]
     with pytest.raises(ShapeError, match=r"samples of one shape; got \[\(2,\), \(3,\)\]"):

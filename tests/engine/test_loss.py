@@ -116,3 +116,11 @@ def test_an_id_outside_the_classes_is_named_with_its_place():
         "cross_entropy: expected ids in [0, 4); got -100 at position (1, 2).\n"
         "  Fix: check how the ids were made; they count from 0."
     )
+
+
+@pytest.mark.parametrize("z, t", [(np.inf, 0.0), (-np.inf, 1.0), (np.inf, 0.25), (-np.inf, 0.25)])
+def test_being_infinitely_wrong_costs_inf_not_nan(z, t):
+    x = Tensor([z], "float32", requires_grad=True)
+    loss = ops.binary_cross_entropy_with_logits(x, Tensor([t]))
+    loss.backward()
+    assert loss.item() == np.inf and x.grad.item() == (z > 0) - t

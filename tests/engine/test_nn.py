@@ -311,6 +311,12 @@ def test_layers_start_as_pytorchs_do(name, args):
             assert np.abs(ours[key]).max() == pytest.approx(np.abs(wanted).max(), rel=0.3)
 
 
+def test_a_layer_without_inputs_is_its_bias():
+    layer = nn.Linear(0, 3)
+    y = layer(Tensor(np.zeros((2, 0), "float32"))).numpy()
+    np.testing.assert_array_equal(y, [layer.bias.numpy()] * 2)
+
+
 def test_a_seed_makes_the_same_network_in_every_dtype():
     def made(dtype):
         nn.init.seed(5)
@@ -346,6 +352,13 @@ def test_the_summary_counts_what_ran():
     assert str(found).splitlines()[-1].split() == ["total", "209", "7,232"]
     assert net.training and not net.features[0]._callbacks
     np.testing.assert_array_equal(net.state_dict()["features.1.running_mean"], mean)
+
+
+def test_a_summary_that_fails_leaves_the_network_training():
+    net = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5))
+    with pytest.raises(TrivetError):
+        nn.summary(net, (2, 4))
+    assert net.training and net[1].training and not net[0]._callbacks
 
 
 def test_the_summary_counts_shared_layers_once_and_takes_ids():

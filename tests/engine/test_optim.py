@@ -198,6 +198,14 @@ def w():
         (lambda: optim.SGD([w()] * 2, 0.1), OptionError, "each parameter once; got one twice"),
         (lambda: optim.SGD([w()], float("nan")), OptionError, "a rate >= 0; got nan"),
         (lambda: optim.SGD([w()], 0.1, nesterov=True), OptionError, "momentum > 0 with nesterov"),
+        (lambda: optim.SGD([w()], 0.1, momentum=-1.0), OptionError, "momentum in [0, inf); got -1"),
+        (lambda: optim.Adam([w()], betas=(0.9, 1.0)), OptionError, "beta2 in [0, 1); got 1.0"),
+        (
+            lambda: optim.AdamW([w()], weight_decay=-0.1),
+            OptionError,
+            "AdamW: expected weight_decay",
+        ),
+        (lambda: optim.RMSprop([w()], eps=np.nan), OptionError, "eps in [0, inf); got nan"),
         (lambda: optim.SGD([w()], 0.1).step(), GradientError, "got None for all 1 parameters"),
         (lambda: optim.clip_grad_norm_([w()], 1.0), GradientError, "expected gradients; got none"),
         (lambda: optim.clip_grad_norm_([w()], 0), OptionError, "expected max_norm > 0; got 0"),
@@ -341,6 +349,38 @@ def test_scaling_saves_gradients_that_float16_would_lose():
 
     assert gradient(None) == 0.0
     assert gradient(optim.LossScaler()) == pytest.approx(1e-8, rel=1e-2)
+
+
+def test_gradients_are_divided_once():
+    p = w()
+    p.grad = Tensor([4.0])
+    optimizer, scaler = optim.SGD([p], 0.5), optim.LossScaler(4.0)
+    scaler.unscale(optimizer)
+    with pytest.raises(OptionError, match="got some that were divided already"):
+        scaler.unscale(optimizer)
+    p.grad = Tensor([4.0])  # that step was skipped
+    scaler.unscale(optimizer)
+    assert scaler.step(optimizer) and p.item() == 0.5
+
+
+@pytest.mark.parametrize("g", [4.0, np.inf])
+def test_two_optimisers_overflow_each_for_itself(g):
+    ps = [w(), w()]
+    ps[0].grad, ps[1].grad = Tensor([g], "float32"), Tensor([4.0])
+    first, second = (optim.SGD([p], 0.5) for p in ps)
+    scaler = optim.LossScaler(4.0)
+    scaler.unscale(first)
+    scaler.unscale(second)
+    assert [scaler.step(first), scaler.step(second)] == [g == 4.0, True]
+    assert [p.item() for p in ps] == [0.5 if g == 4.0 else 1.0, 0.5]
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_float16_cannot_hold_is_inf_without_warning():
+    p = Tensor(np.full(2, 6e4), "float16", requires_grad=True)
+    p.grad = Tensor(np.full(2, -6e4), "float16")
+    optim.SGD([p], 1.0).step()
+    assert np.isinf(p.numpy()).all()
 
 
 def test_a_captured_step_cannot_scale_its_loss():

@@ -291,3 +291,16 @@ def test_a_captured_step_replays_the_same_bits(rng):
         x = Tensor(rng.standard_normal((4, 3, 2)))
         for found, expected in zip(captured(x), step(x), strict=True):
             np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
+def test_nan_passes_relu_as_in_pytorch():
+    ours, theirs = (
+        rnn_layers.RNN(2, 3, nonlinearity="relu"),
+        torch.nn.RNN(2, 3, nonlinearity="relu"),
+    )
+    theirs.load_state_dict({k: torch.tensor(v) for k, v in ours.state_dict().items()})
+    data = np.array([[[1.0, np.nan]], [[1.0, 1.0]]], "float32")
+    x, tx = Tensor(data, requires_grad=True), torch.tensor(data, requires_grad=True)
+    ours(x)[0].sum().backward()
+    theirs(tx)[0].sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), tx.grad.numpy(), rtol=1e-5)

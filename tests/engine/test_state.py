@@ -172,6 +172,13 @@ def test_other_tricks_of_pickles_end_in_an_error(tmp_path, pickled):
     assert_equal(read_state(saved(tmp_path / "y.pth", {"a": torch.ones(2)})), {"a": torch.ones(2)})
 
 
+def test_numbers_to_be_negated_when_read_are_refused(tmp_path):
+    negated = torch.tensor([1 + 2j, 3 + 4j]).conj().imag
+    torch.save({"w": negated}, tmp_path / "x.pth")
+    with pytest.raises(FormatError, match=r"plain tensors; got one with {'neg': True}"):
+        read_state(tmp_path / "x.pth")
+
+
 def test_a_whole_network_is_refused_by_name(tmp_path):
     with pytest.raises(FormatError, match=r"asks for torch\.nn\.modules\.linear\.Linear"):
         read_state(saved(tmp_path / "x.pth", torch.nn.Linear(2, 2)))

@@ -186,6 +186,44 @@ def test_integers_are_neither_truncated_nor_differentiated():
         Tensor([1j])
 
 
+@pytest.mark.parametrize(
+    "data, dtype, says",
+    [
+        (
+            [2**40],
+            "int32",
+            r"Expected int32, \[-2147483648, 2147483647\]; got numbers in \[1099511",
+        ),
+        ([3, -1], "uint8", r"Expected uint8, \[0, 255\]; got numbers in \[-1, 3\]"),
+        (np.array([1j]), "float32", "Expected real numbers; got complex128 from ndarray"),
+        (["1.5"], "float32", "Expected real numbers; got str96 from list"),
+        ([1.0], "single?", "A Tensor holds one of (?s:.*); got single?"),
+    ],
+)
+def test_host_data_that_would_change_is_refused(data, dtype, says):
+    with pytest.raises(DtypeError, match=says):
+        Tensor(data, dtype)
+
+
+def test_rows_of_unequal_length_are_refused():
+    with pytest.raises(ShapeError, match=r"Expected rows of equal length; got \[\[1.0\], \[\]\]"):
+        Tensor([[1.0], []])
+
+
+@pytest.mark.parametrize("number, dtype", [(2**40, "int32"), (-1, "uint8"), (0.5, "int64")])
+def test_a_number_outside_an_integer_dtype_is_refused(number, dtype):
+    x = Tensor([1], dtype)
+    with pytest.raises(DtypeError, match=f"add: {dtype} would truncate {number}"):
+        x + number
+    with pytest.raises(DtypeError, match=f"pad: {dtype} would truncate {number}"):
+        ops.pad(x, [(1, 1)], value=number)
+
+
+def test_what_a_dtype_cannot_hold_is_inf_without_a_warning():
+    x = Tensor([60000.0], "float16")  # warnings are errors here
+    assert [(x * 2).item(), (x * 1e9).item(), Tensor([1e9]).to("float16").item()] == [np.inf] * 3
+
+
 def test_python_numbers_take_the_tensors_dtype():
     x = Tensor([1.0], "float32")
     for y in (x + 1, 1.5 * x, np.float64(2) * x):
@@ -211,6 +249,29 @@ def test_views_share_memory_and_copies_do_not():
     assert x.numpy()[0, 0] == 7
 
 
+def test_a_tensor_is_iterated_by_rows_and_read_by_numpy():
+    x = Tensor([[1.0, 2.0], [3.0, 4.0]])
+    a, b = x
+    assert a.numpy().tolist() == [1, 2] and [t.item() for t in b] == [3, 4]
+    assert np.asarray(x).tolist() == x.numpy().tolist() and Tensor(x, "float64").dtype == "float64"
+    with pytest.raises(TypeError):
+        1.0 in x  # noqa: B015  it would compare objects
+
+
+@pytest.mark.parametrize("index", [(..., ...), slice(None, None, 0), slice(1.5, None)])
+def test_an_index_that_makes_no_sense_is_refused(index):
+    with pytest.raises(ShapeError, match=r"index: expected(?s:.*)Fix:"):
+        Tensor([[1.0]])[index]
+
+
+def test_shapes_and_widths_come_as_lists_too():
+    x = Tensor([1.0, 2.0])
+    assert x.reshape([2, 1]).shape == (2, 1) and x[:1].reshape().shape == ()
+    assert ops.pad(x, [[1, 0]]).shape == (3,)
+    with pytest.raises(ShapeError, match="integers and none negative"):
+        ops.pad(x, [(1.9, 0)])
+
+
 def test_a_gradient_is_never_a_view_of_something_else():
     x = leaf(1.0, 2.0)
     x.sum().backward()  # the gradient of a sum is one number seen twice
@@ -227,5 +288,8 @@ def test_tensors_on_two_devices_do_not_meet(monkeypatch):
     ):
         a + b
     assert (a + b.to(device="cpu")).item() == 2
+    x = leaf(1.0, 2.0)
+    (x.to(device="cpu:1") * 3).sum().backward()  # the gradient comes home
+    assert x.grad.device == "cpu" and x.grad.numpy().tolist() == [3, 3]
     with pytest.raises(DeviceError, match="Expected one of the devices cpu, cpu:1; got 'cuda'"):
         Tensor([1.0], device="cuda")

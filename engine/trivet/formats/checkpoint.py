@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as bytes_of
 
@@ -21,6 +22,7 @@ from ..errors import FormatError, OptionError, TrivetError
 from ..tape import Tensor
 
 FORMAT = "trivet checkpoint 1"
+AGAIN = "copy both files again, or go back to an earlier checkpoint."
 
 
 def save(path: str | Path, **parts) -> Path:
@@ -57,7 +59,7 @@ def save(path: str | Path, **parts) -> Path:
             rest[name] = {k: v for k, v in state.items() if k not in in_file}
         elif part is not None:
             rest[name] = part
-    tensors = bytes_of({k: np.asarray(a, order="C") for k, a in arrays.items()})
+    tensors = _bytes(arrays)
     digest = hashlib.sha256(tensors).hexdigest()
     beside = path.with_name(f"{path.stem}-{digest[:16]}.safetensors")
     document = {"format": FORMAT, "tensors": beside.name, "sha256": digest, "parts": rest}
@@ -65,7 +67,7 @@ def save(path: str | Path, **parts) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(beside, tensors)
     _write(path, text.encode())
-    older = re.compile(re.escape(path.stem) + r"-[0-9a-f]{16}\.safetensors")
+    older = re.compile(re.escape(path.stem) + r"-[0-9a-f]{16}\.safetensors(\.part)?")
     for file in path.parent.iterdir():
         if older.fullmatch(file.name) and file.name != beside.name:
             file.unlink()
@@ -111,37 +113,57 @@ def load(path: str | Path, **parts) -> dict:
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     """The tensors and the rest, checked against each other."""
-    again = "copy both files again, or go back to an earlier checkpoint."
+    document = _document(path)
+    beside = path.with_name(Path(document["tensors"]).name)
+    try:
+        return _tensors(beside, document["sha256"]), document["parts"]
+    except FileNotFoundError:
+        if _document(path) != document:  # a save replaced both meanwhile
+            return _read(path)
+        raise FormatError(f"{beside}: expected beside {path.name}; no such file.", AGAIN) from None
+
+
+def _document(path: Path) -> dict:
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise FormatError(f"{path}: expected a checkpoint; no such file.", "check it.") from None
     except ValueError as e:
-        raise FormatError(f"{path}: expected JSON; got a damaged file ({e}).", again) from e
+        raise FormatError(f"{path}: expected JSON; got a damaged file ({e}).", AGAIN) from e
     found = document.get("format") if isinstance(document, dict) else None
     if found != FORMAT or not document.keys() >= {"tensors", "sha256", "parts"}:
         raise FormatError(
             f"{path}: expected the format {FORMAT!r}; got {found!r}.",
             "pass the .json that checkpoint.save has written.",
         )
-    beside = path.with_name(Path(document["tensors"]).name)
-    try:
-        with open(beside, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise FormatError(f"{beside}: expected beside {path.name}; no such file.", again) from None
-    if digest != document["sha256"]:
+    return document
+
+
+def _tensors(file: Path, expected: str) -> dict[str, np.ndarray]:
+    with open(file, "rb") as data:
+        digest = hashlib.file_digest(data, "sha256").hexdigest()
+    if digest != expected:
         raise FormatError(
-            f"{beside}: expected sha256 {document['sha256']}; got {digest} "
-            f"({beside.stat().st_size} bytes): truncated or damaged.",
-            again,
+            f"{file}: expected sha256 {expected}; got {digest} "
+            f"({file.stat().st_size} bytes): truncated or damaged.",
+            AGAIN,
         )
-    return load_file(beside), document["parts"]
+    return load_file(file)
 
 
 def _with_suffix(path: str | Path) -> Path:
     path = Path(path)
     return path if path.suffix == ".json" else path.with_name(f"{path.name}.json")
+
+
+def _bytes(arrays: dict[str, np.ndarray]) -> bytes:
+    try:
+        return bytes_of({k: np.asarray(a, order="C") for k, a in arrays.items()})
+    except SafetensorError as e:
+        raise OptionError(
+            f"checkpoint.save: expected arrays of numbers; {e}.",
+            "pass text as a list, objects as a dict of what they hold.",
+        ) from e
 
 
 def _json(document: dict) -> str:
@@ -158,11 +180,15 @@ def _json(document: dict) -> str:
 def _write(path: Path, data: bytes) -> None:
     """All or nothing, and on the disk when it returns."""
     temporary = path.with_name(f"{path.name}.part")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:  # a disk that is full needs the room
+        temporary.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the new name too

@@ -165,6 +165,16 @@ class _View(NamedTuple):
         return np.lib.stride_tricks.as_strided(flat[first:], self.size, steps).copy()
 
 
+def _view(storage, offset, size, stride, _requires_grad=False, _hooks=None, metadata=None) -> _View:
+    """What stands in for torch._utils._rebuild_tensor and _rebuild_tensor_v2."""
+    if metadata:  # such as {"neg": True}: numbers that are to be negated when read
+        raise FormatError(
+            f"expected plain tensors; got one with {metadata!r:.80}.",
+            "save tensor.resolve_neg() or tensor.clone().",
+        )
+    return _View(storage, offset, size, stride)
+
+
 class _Unpickler(pickle.Unpickler):
     """Knows what a state dict consists of, and refuses every other name."""
 
@@ -178,7 +188,7 @@ class _Unpickler(pickle.Unpickler):
         if module == "torch" and name in STORAGES:
             return STORAGES[name]  # a string: nothing to call
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-            return lambda storage, offset, size, stride, *rest: _View(storage, offset, size, stride)
+            return lambda *described: _view(*described)  # a pickle can write to what it gets
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda view, *rest: view
         raise FormatError(

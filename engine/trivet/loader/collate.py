@@ -11,6 +11,8 @@ from ..tape import Tensor
 def arrays(samples: list) -> np.ndarray | tuple:
     """The samples stacked along a new first axis; of tuples, each place for itself.
 
+    Bytes, such as files that nothing decoded, make an array of objects.
+
     Shapes: N samples (...) -> (N, ...).
 
     Raises:
@@ -22,6 +24,8 @@ def arrays(samples: list) -> np.ndarray | tuple:
     """
     if isinstance(samples[0], tuple):
         return tuple(arrays(list(places)) for places in zip(*samples, strict=True))
+    if isinstance(samples[0], bytes):  # NumPy's own arrays of bytes drop zeros at the end
+        return np.array(samples, object)
     shapes = {np.shape(sample) for sample in samples}
     if len(shapes) > 1:
         raise ShapeError(

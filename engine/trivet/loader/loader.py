@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import IdError, OptionError, ShapeError
+from ..errors import DtypeError, IdError, OptionError, ShapeError
 from . import collate as collating
 from .order import draws, shuffled
 from .sources import Dataset
@@ -30,6 +30,9 @@ class Loader:
 
     An array that is in memory as the network wants it needs no loader: index it.
 
+    Iterating over the loader itself is always the first epoch, in the same order; in training
+    iterate over ``loader.epoch(number)``.
+
     Args:
         dataset: Has ``len``; ``dataset[i]`` fetches sample i as it is stored.
         batch_size: Samples in a batch.
@@ -51,6 +54,7 @@ class Loader:
     Raises:
         OptionError: A count below 1.
         ShapeError: An order that is not (epochs, samples), or a table that does not fit it.
+        DtypeError: An order of anything but integers.
         IdError: An order that names a sample which is not there.
 
     >>> squares = [n * n for n in range(5)]
@@ -147,6 +151,11 @@ def _expect_tables(order, augment, samples):
             raise ShapeError(
                 f"Loader: expected an order (epochs, samples); got {order.shape}.",
                 "order[None] makes one epoch of a row; table.reshape(1, -1) of a table of batches.",
+            )
+        if order.size and order.dtype.kind not in "iu":
+            raise DtypeError(
+                f"Loader: expected an order of integers; got {order.dtype}.",
+                "pass sample numbers; np.flatnonzero(mask)[None] of a mask.",
             )
         if order.size and (order.min() < 0 or order.max() >= samples):
             raise IdError(

@@ -81,7 +81,7 @@ class Stream:
             start = perf_counter()
             samples = [self._finished(index, read) for index, read in self._flying.popleft()]
             waited = perf_counter()
-            batch = self._collate(samples)
+            batch = self._collated(samples)
             self.stats.waiting += waited - start
             self.stats.collating += perf_counter() - waited
             self.stats.batches += 1
@@ -115,6 +115,12 @@ class Stream:
             self._flying.append(
                 [(i, self._readers.submit(_read, *shared, i, draw)) for i, draw in jobs]
             )
+
+    def _collated(self, samples):
+        try:
+            return self._collate(samples)
+        except StopIteration as error:  # as in _finished
+            raise RuntimeError("StopIteration in the loader, in collate.") from error
 
     def _finished(self, index, read: Future):
         """A sample, once it is there; an error of its thread is raised here, and names it."""

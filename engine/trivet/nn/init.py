@@ -105,7 +105,7 @@ def _kaiming(tensor, a, mode, nonlinearity):
     modes = dict(zip(("fan_in", "fan_out"), fans(tensor)))
     if mode not in modes:
         raise OptionError(f"kaiming: expected fan_in or fan_out; got {mode!r}.", "pick one.")
-    return gain(nonlinearity, a) / math.sqrt(modes[mode])
+    return gain(nonlinearity, a) / math.sqrt(max(modes[mode], 1))  # 0: nothing is drawn
 
 
 def gain(nonlinearity: str, slope: float = 0.01) -> float:

@@ -85,6 +85,19 @@ class Module:
                 "wrap modules in nn.ModuleList or nn.Sequential; "
                 "a name that starts with _ stays private.",
             )
+        before = vars(self).get(name)
+        if isinstance(before, Parameter) and isinstance(value, Tensor):
+            if not isinstance(value, Parameter):
+                raise OptionError(
+                    f"{type(self).__name__}.{name}: expected a Parameter, as it was; got a Tensor, "
+                    "which no optimiser would train.",
+                    "wrap it, nn.Parameter(t.numpy()), or write the values: p.write(...).",
+                )
+        elif isinstance(value, Tensor | Module) and callable(getattr(type(self), name, None)):
+            raise OptionError(
+                f"{type(self).__name__}.{name}: expected a free name; got a method's.",
+                "choose another name for the layer.",
+            )
         object.__setattr__(self, name, value)
 
     def named_modules(self) -> dict[str, Module]:

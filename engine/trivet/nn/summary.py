@@ -75,9 +75,11 @@ def summary(net: Module, *inputs: Tensor | tuple[int, ...]) -> Summary:
             inner = [v for v in vars(module).values() if isinstance(v, Module)]
             if not inner or module.own_parameters():
                 stack.enter_context(module.on_output(partial(_note, rows, seen, name)))
-        net.eval()(*tensors)
-    for module, mode in modes.items():
-        module.training = mode
+        try:
+            net.eval()(*tensors)
+        finally:  # a shape that does not fit must not leave dropout off
+            for module, mode in modes.items():
+                module.training = mode
     return Summary(tuple(rows))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dtypes import is_float
+from ..dtypes import holds
 from ..errors import DtypeError, ShapeError
 from ..geometry import broadcast
 from ..tape import Tensor, compute, record
@@ -27,8 +27,7 @@ def operands(name: str, a: Tensor | Number, b: Tensor | Number) -> tuple[Tensor,
             "wrap what is neither: Tensor(...).",
         )
     if isinstance(b, Number):
-        kept = b in (0, 1) if a.dtype == "bool" else isinstance(b, int)
-        if not (kept or is_float(a.dtype)):
+        if not holds(a.dtype, b):
             raise DtypeError(f"{name}: {a.dtype} would truncate {b}.", "use a float tensor.")
         return a, full(a, b)
     same_dtype(name, a, b)
@@ -126,13 +125,15 @@ def mul(a: Tensor | Number, b: Tensor | Number) -> Tensor:
     a, b = operands("mul", a, b)
     numbers("mul", a)
     (y,) = compute("mul", a, b)
+    shapes = a.shape, b.shape
 
     def gradient(gy, needs, a, b):
-        ga = sum_to(mul(gy, b), a.shape) if needs[0] else None
-        gb = sum_to(mul(gy, a), b.shape) if needs[1] else None
+        ga = sum_to(mul(gy, b), shapes[0]) if needs[0] else None
+        gb = sum_to(mul(gy, a), shapes[1]) if needs[1] else None
         return ga, gb
 
-    return record(y, (a, b), saved=(a, b), gradient=gradient)
+    saved = a if b.requires_grad else None, b if a.requires_grad else None
+    return record(y, (a, b), saved=saved, gradient=gradient)
 
 
 @op(_binary_samples)
@@ -147,13 +148,16 @@ def div(a: Tensor | Number, b: Tensor | Number) -> Tensor:
     a, b = operands("div", a, b)
     floats("div", a, b)
     (y,) = compute("div", a, b)
+    shapes = a.shape, b.shape
 
     def gradient(gy, needs, a, b):
-        ga = sum_to(div(gy, b), a.shape) if needs[0] else None
-        gb = sum_to(neg(div(mul(gy, a), mul(b, b))), b.shape) if needs[1] else None
+        per_b = div(gy, b)
+        ga = sum_to(per_b, shapes[0]) if needs[0] else None
+        # not gy a / b**2: the square of 300 is more than float16 holds
+        gb = sum_to(neg(mul(per_b, div(a, b))), shapes[1]) if needs[1] else None
         return ga, gb
 
-    return record(y, (a, b), saved=(a, b), gradient=gradient)
+    return record(y, (a, b), saved=(a if b.requires_grad else None, b), gradient=gradient)
 
 
 def _neg_samples(rng):

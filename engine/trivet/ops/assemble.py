@@ -92,13 +92,17 @@ def pad(x: Tensor, widths, *, value: float = 0.0) -> Tensor:
     >>> pad(Tensor([1.0]), [(1, 2)]).numpy()
     array([0., 1., 0., 0.], dtype=float32)
     """
-    widths = tuple((int(before), int(after)) for before, after in widths)
-    if len(widths) != x.ndim or min(map(min, widths), default=0) < 0:
+    widths = tuple(map(tuple, widths))
+    numbers = [w for pair in widths for w in pair]
+    fit = len(widths) == x.ndim and all(len(pair) == 2 for pair in widths)
+    if not fit or not all(isinstance(w, int | np.integer) and w >= 0 for w in numbers):
         raise ShapeError(
-            f"pad: expected one (before, after) per axis, none negative; got {widths} "
+            f"pad: expected one (before, after) per axis, integers and none negative; got {widths} "
             f"for {x.shape}.",
             "give (0, 0) for an axis that stays.",
         )
+    if not dtypes.holds(x.dtype, value):
+        raise DtypeError(f"pad: {x.dtype} would truncate {value}.", "use a float tensor.")
     (y,) = compute("pad", x, geometry=(widths, value))
     inner = tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))
     return record(y, (x,), gradient=lambda gy, needs: (index(gy, inner),), name="pad")
@@ -135,7 +139,8 @@ def cast(x: Tensor, dtype: str) -> Tensor:
 def _to(x: Tensor, target: str | None = None, *, dtype=None, device=None) -> Tensor:
     """x with another dtype, x.to("float64"), or on another device, x.to(device="cpu")."""
     if device is not None and expect(device) != x.device:
-        x = Tensor(x.numpy(), device=device, requires_grad=False)
+        there, home = Tensor(x.numpy(), device=device), x.device
+        x = record(there, (x,), gradient=lambda gy, needs: (_to(gy, device=home),), name="to")
     return cast(x, target or dtype or x.dtype)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..dtypes import INTEGERS, is_float
 from ..errors import DtypeError, ShapeError
 from ..tape import Tensor, compute
@@ -62,4 +64,6 @@ def axes(name: str, given: int | tuple[int, ...] | None, ndim: int) -> tuple[int
 
 def full(like: Tensor, value: float, shape: tuple[int, ...] = (), dtype: str | None = None):
     """A constant made by a kernel: host data would not be repeated by a replay."""
+    if value == 0 and math.copysign(1, value) < 0:  # as part of a call, -0.0 equals 0.0
+        return compute("neg", full(like, 0.0, shape, dtype))[0]
     return compute("fill", like, geometry=(shape, value) + ((dtype,) if dtype else ()))[0]

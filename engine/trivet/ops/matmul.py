@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..errors import ShapeError
 from ..geometry import broadcast
 from ..tape import Tensor, compute, record
@@ -48,19 +50,22 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         )
     broadcast("matmul", a.shape[:-2], b.shape[:-2])
     (y,) = compute("matmul", a, b)  # (..., N, M)
+    shapes = a.shape, b.shape
 
     def gradient(gy, needs, a, b):
-        ga = sum_to(matmul(gy, transpose(b)), a.shape) if needs[0] else None
-        gb = sum_to(matmul(transpose(a), gy), b.shape) if needs[1] else None
+        ga = sum_to(matmul(gy, transpose(b)), shapes[0]) if needs[0] else None
+        gb = sum_to(matmul(transpose(a), gy), shapes[1]) if needs[1] else None
         return ga, gb
 
-    return record(y, (a, b), saved=(a, b), gradient=gradient)
+    saved = a if b.requires_grad else None, b if a.requires_grad else None
+    return record(y, (a, b), saved=saved, gradient=gradient)
 
 
 def linear_samples(rng):
     normal = rng.standard_normal
     yield Sample((normal((3, 4)), normal((5, 4)), normal(5)), differentiable=(0, 1, 2))
     yield Sample((normal((2, 3, 4)), normal((5, 4))), differentiable=(0, 1))
+    yield Sample((normal((2, 3, 0)), normal((5, 0)), normal(5)), differentiable=(0, 1, 2))
     yield Sample((normal((3, 4)), normal((4, 5))), error=(ShapeError, "weight (O, I)"))
     yield Sample((normal((3, 4)), normal((5, 4)), normal(4)), error=(ShapeError, "bias (O,)"))
 
@@ -86,18 +91,20 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             "build the layer for as many inputs as x has columns.",
         )
     if x.ndim != 2:
-        rows = reshape(x, (x.size // max(x.shape[-1], 1), x.shape[-1]))
+        rows = reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
         return reshape(linear(rows, weight, bias), (*x.shape[:-1], weight.shape[0]))
     operands = (x, weight) if bias is None else (x, weight, bias)
     (y,) = compute("matmul", x, transpose(weight.detach()), *operands[2:])  # (N, O)
+    outputs = weight.shape[:1]
 
     def gradient(gy, needs, x, weight):
         gx = matmul(gy, weight) if needs[0] else None
         gw = matmul(transpose(gy), x) if needs[1] else None
-        gb = [sum_to(gy, (weight.shape[0],)) if needs[2] else None] if len(needs) > 2 else []
+        gb = [sum_to(gy, outputs) if needs[2] else None] if len(needs) > 2 else []
         return gx, gw, *gb
 
-    return record(y, operands, saved=(x, weight), gradient=gradient)
+    saved = x if weight.requires_grad else None, weight if x.requires_grad else None
+    return record(y, operands, saved=saved, gradient=gradient)
 
 
 Tensor.__matmul__ = matmul

@@ -170,7 +170,7 @@ def index(x: Tensor, index) -> Tensor:
             continue
         size, step = x.shape[axis], steps[axis]
         if isinstance(item, slice):
-            first, last, by = item.indices(size)
+            first, last, by = _bounds(item, size)
             count = len(range(first, last, by))
             shape.append(count)
             out_steps.append(step * by)
@@ -187,6 +187,16 @@ def index(x: Tensor, index) -> Tensor:
     return record(y, (x,), gradient=lambda gy, needs: (_unslice(gy, old, items),), name="index")
 
 
+def _bounds(item: slice, size: int) -> tuple[int, int, int]:
+    try:
+        return item.indices(size)
+    except (TypeError, ValueError) as why:
+        raise ShapeError(
+            f"index: expected a slice of integers; got {item}: {why}.",
+            "use integers, and a step other than 0.",
+        ) from why
+
+
 def _full_index(index, ndim):
     """The index with ``...`` written out, one item per axis of x and per None; hashable."""
     items = list(index) if isinstance(index, tuple) else [index]
@@ -200,6 +210,8 @@ def _full_index(index, ndim):
     given = sum(item is not None and item is not ... for item in items)
     if given > ndim:
         raise ShapeError(f"index: expected at most {ndim} indices; got {given}.", "drop some.")
+    if len(items) - given - sum(item is None for item in items) > 1:
+        raise ShapeError("index: expected at most one ...; got several.", "write out the others.")
     at = next((i for i, item in enumerate(items) if item is ...), len(items))
     items[at : at + 1] = [slice(None)] * (ndim - given)
     return tuple(item if item is None or isinstance(item, slice) else int(item) for item in items)
@@ -314,8 +326,16 @@ def squeeze(x: Tensor, axis: int | None = None) -> Tensor:
     return reshape(x, x.shape[:axis] + x.shape[axis + 1 :])
 
 
+def _reshape(x: Tensor, *shape) -> Tensor:
+    """x.reshape(2, 3), x.reshape((2, 3)) or x.reshape([2, 3])"""
+    return reshape(x, shape[0] if len(shape) == 1 and np.iterable(shape[0]) else shape)
+
+
 Tensor.__getitem__ = index
-Tensor.reshape = lambda x, *shape: reshape(x, shape[0] if isinstance(shape[0], tuple) else shape)
+# without it Python counts up until an IndexError, which no index raises here
+Tensor.__iter__ = lambda x: (x[i] for i in range(len(x)))
+Tensor.__contains__ = None  # `in` would compare objects, not numbers: refused
+Tensor.reshape = _reshape
 Tensor.permute = lambda x, *axes: permute(x, axes)
 Tensor.transpose = transpose
 Tensor.T = property(lambda x: transpose(x))

@@ -38,6 +38,8 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ):
         super().__init__(parameters, rate)
+        self.expect(eps=eps, weight_decay=weight_decay)
+        self.expect(below=1.0, beta1=betas[0], beta2=betas[1])
         self.options = Options(tuple(betas), eps, weight_decay, self.decoupled)
         self.means, self.squares = self.remember("mean"), self.remember("square")
         self.steps = Tensor(np.zeros(len(self.parameters), "int64"), device=self.means[0].device)

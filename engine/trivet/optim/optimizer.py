@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -57,6 +58,16 @@ class Optimizer:
         ]
         self.state |= {f"{name}.{i}": t for i, t in enumerate(made)}
         return made
+
+    def expect(self, least: float = 0.0, below: float = math.inf, **options: float) -> None:
+        """Raises OptionError for an option outside [least, below), nan among them."""
+        for name, value in options.items():
+            if not least <= value < below:
+                raise OptionError(
+                    f"{type(self).__name__}: expected {name} in [{least:g}, {below:g}); got "
+                    f"{value!r}.",
+                    "compare it with the default.",
+                )
 
     def zero_grad(self) -> None:
         for p in self.parameters:

@@ -33,6 +33,7 @@ class RMSprop(Optimizer):
         centered: bool = False,
     ):
         super().__init__(parameters, rate)
+        self.expect(alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum)
         self.options = RmsProp(alpha, eps, weight_decay, momentum, centered)
         none = [None] * len(self.parameters)
         self.squares = self.remember("square")

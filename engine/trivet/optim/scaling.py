@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import ops
 from ..dtypes import HALF
+from ..errors import OptionError
 from ..tape import Tensor
 from .optimizer import Optimizer
 
@@ -17,7 +18,8 @@ class LossScaler:
 
     Meant for float32 parameters that the forward pass converts with ``.to("float16")``: their
     gradients arrive in float32, where dividing loses nothing. The host reads one flag per step,
-    so a step with it cannot be captured.
+    so a step with it cannot be captured. A step may change the scale: where one backward serves
+    two optimisers, unscale both before the first step.
 
     Args:
         scale: To start from; the default is the largest power of two in float16.
@@ -44,18 +46,31 @@ class LossScaler:
     ):
         self.value, self.growth, self.backoff = scale, growth, backoff
         self.interval, self.good_steps = interval, 0
-        self._overflow: Tensor | None = None  # of the gradients divided since the last step
+        # of each optimiser since its last step: what was divided, and whether that overflowed
+        self._divided: dict[Optimizer, tuple[list[Tensor], Tensor]] = {}
 
     def scale(self, loss: Tensor) -> Tensor:
         """The loss times the scale, of a 16-bit loss in float32: call backward on this."""
         return (loss.to("float32") if loss.dtype in HALF else loss) * self.value
 
     def unscale(self, optimizer: Optimizer) -> None:
-        """Divides the gradients, for clipping before the step."""
+        """Divides the gradients, for clipping before the step.
+
+        Raises:
+            OptionError: They were divided already.
+        """
         gradients = [p.grad for p in optimizer.parameters if p.grad is not None]
-        self._overflow = Tensor(np.array(False), device=optimizer.parameters[0].device)
+        before, _ = self._divided.get(optimizer, ([], None))
+        if {id(g) for g in gradients} & {id(g) for g in before}:
+            raise OptionError(
+                "LossScaler.unscale: expected gradients as backward left them; got some that "
+                "were divided already.",
+                "call it once before each step; to skip a step, call optimizer.zero_grad().",
+            )
+        overflow = Tensor(np.array(False), device=optimizer.parameters[0].device)
         for g in gradients:
-            ops.unscale_(g, self._overflow, scale=self.value)
+            ops.unscale_(g, overflow, scale=self.value)
+        self._divided[optimizer] = gradients, overflow
 
     def step(self, optimizer: Optimizer) -> bool:
         """Divides unless that was done, steps if every gradient is finite, and adapts the scale.
@@ -63,10 +78,10 @@ class LossScaler:
         Returns:
             Whether the step was made.
         """
-        if self._overflow is None:
+        if optimizer not in self._divided:
             self.unscale(optimizer)
-        overflow, self._overflow = self._overflow.item(), None
-        if overflow:
+        _, overflow = self._divided.pop(optimizer)
+        if overflow.item():
             self.value, self.good_steps = self.value * self.backoff, 0
             return False
         optimizer.step()

@@ -32,6 +32,7 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
     ):
         super().__init__(parameters, rate)
+        self.expect(momentum=momentum, weight_decay=weight_decay)
         if nesterov and not momentum:
             raise OptionError(
                 f"SGD: expected momentum > 0 with nesterov; got {momentum}.",

@@ -43,8 +43,9 @@ def _wide(run, ins, outs, writes):
     def widened(*arrays):
         wide = [a.astype(np.float32) if a.dtype.name in HALF else a for a in arrays]
         quiet(*wide)
-        for i in (*range(count), *(count + i for i in writes)):
-            if wide[i] is not arrays[i]:
-                arrays[i][...] = wide[i].astype(arrays[i].dtype)
+        with np.errstate(all="ignore"):  # beyond the narrow range is inf
+            for i in (*range(count), *(count + i for i in writes)):
+                if wide[i] is not arrays[i]:
+                    arrays[i][...] = wide[i].astype(arrays[i].dtype)
 
     return widened

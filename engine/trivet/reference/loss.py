@@ -53,8 +53,8 @@ pointwise("mse_loss", lambda x, t: np.square(x - t), lambda x, t: 2 * (x - t))
 pointwise("l1_loss", lambda x, t: np.abs(x - t), lambda x, t: np.sign(x - t))
 pointwise(
     "binary_cross_entropy_with_logits",
-    # log(1 + exp(z)) - z t, where exp never gets a positive number
-    lambda z, t: np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z))),
+    # log(1 + exp(z)) - z t, where exp never gets a positive number, nor inf less inf is taken
+    lambda z, t: z * np.where(z > 0, 1 - t, -t) + np.log1p(np.exp(-np.abs(z))),
     lambda z, t: 1 / (1 + np.exp(-z)) - t,
 )
 

@@ -116,7 +116,7 @@ def _gru_original_pull(gs, y, kept, states, w, da, du):
 
 CELLS = {
     "rnn_tanh": _rnn(np.tanh, lambda y: 1 - y * y),
-    "rnn_relu": _rnn(lambda v: np.maximum(v, 0), lambda y: y > 0),
+    "rnn_relu": _rnn(lambda v: np.maximum(v, 0), lambda y: ~(y <= 0)),
     "lstm": Cell(_lstm_step, _lstm_pull, 5),  # i, f, g, o, new c
     "gru": Cell(_gru_step, _gru_pull, 4),  # r, z, n, hidden product of n
     "gru_original": Cell(_gru_original_step, _gru_original_pull, 3),  # r, z, n
