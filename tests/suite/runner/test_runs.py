@@ -17,7 +17,7 @@ def kinds(states):
 def test_a_run_measures_every_kind_and_writes_its_page(project):
     done = project.rosetta(*RUN, "--json", "--reference", "plain/loops")
     states = project.states()
-    assert kinds(states) == ["layers", "parity", "timing", "training"]
+    assert kinds(states) == ["alone", "layers", "parity", "timing", "training"]
     assert {s["state"] for s in states.values()} == {"measured"}
     page = project.folder / "results/here/README.md"
     assert "STAND-IN" in page.read_text() and "NumPy" in page.read_text()
