@@ -69,15 +69,23 @@ class Buffer:
         """Says that the value was written."""
         self.owner._version += 1
 
+    def address(self) -> int:
+        """Where the value begins."""
+        return self._expect_memory().ctypes.data + self.offset
+
     def array(self) -> np.ndarray:
         """The memory in its physical shape, without a copy."""
+        memory = self._expect_memory()
+        dtype = np.dtype(self.spec.dtype)
+        steps = None
+        if isinstance(self.spec.layout, Strided):
+            steps = tuple(step * dtype.itemsize for step in self.spec.layout.steps)
+        return np.ndarray(self.spec.physical, dtype, memory, self.offset, steps)
+
+    def _expect_memory(self) -> np.ndarray:
         if self.memory is None:
             raise CaptureError(
                 f"This value ({self.spec}) was made in a captured step and ended with it.",
                 "return it from the step.",
             )
-        dtype = np.dtype(self.spec.dtype)
-        steps = None
-        if isinstance(self.spec.layout, Strided):
-            steps = tuple(step * dtype.itemsize for step in self.spec.layout.steps)
-        return np.ndarray(self.spec.physical, dtype, self.memory, self.offset, steps)
+        return self.memory

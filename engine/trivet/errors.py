@@ -35,6 +35,10 @@ class KernelMissing(TrivetError, NotImplementedError):
     """No backend can run a call; the message gives each one's reason."""
 
 
+class BackendMissing(TrivetError, ImportError):
+    """A backend whose library is not installed, or not for this machine; another one runs."""
+
+
 class GradientError(TrivetError, RuntimeError):
     """A gradient that does not exist, or whose saved values have changed since."""
 

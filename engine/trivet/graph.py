@@ -14,7 +14,7 @@ import numpy as np
 from . import registry
 from .device import ALIGNMENT, Buffer, empty
 from .errors import CaptureError, ShapeError
-from .launch import Note, Trace, host_access, reorder, sending_to
+from .launch import Note, Trace, host_access, operands, reorder, sending_to
 from .registry import Call, Plan
 from .spec import Spec
 from .tape import Tensor
@@ -152,20 +152,22 @@ class Program:
         memory = {slot: b.memory for slot, b in trace.outside.items()}
         memory |= {slot: self.arena[offset:] for slot, offset in offsets.items()}
 
-        def array(slot):
+        def buffer_of(slot):
             owner, offset = code.views.get(slot, (slot, 0))
-            return Buffer(code.specs[slot], device, memory[owner], offset).array()
+            return Buffer(code.specs[slot], device, memory[owner], offset)
 
-        touched = {slot for n in code.notes for slot in n.slots}
-        arrays = {slot: array(slot) for slot in touched}
         written = {code.owner(slot) for n in code.notes for slot in n.written}
         self.changed = [b for b, s in trace.slots.items() if s in survivors and s in written]
         for buffer, slot in list(trace.slots.items()):
             owner = trace.owner(slot)
             if slot in offsets and slot in survivors:
-                array(slot)[...] = buffer.array()  # the second call has run already
+                buffer_of(slot).array()[...] = buffer.array()  # the second call has run already
             buffer.memory = memory.get(owner) if owner in survivors else None
-        self.launches = [n.plan.bound(*(arrays[slot] for slot in n.slots)) for n in code.notes]
+        self.launches = [
+            n.plan.bound(*operands(n.plan, [buffer_of(slot) for slot in n.slots]))
+            for n in code.notes
+        ]
+        self._memory = list(memory.values())  # addresses alone would not keep it
 
     def run(self) -> None:
         for buffer in self.changed:  # first: a launch that raises leaves the earlier ones' writes
@@ -253,9 +255,10 @@ def _joined(a: Note, b: Note, at: int) -> tuple[Call, Plan, tuple[int, ...]] | N
     name, geometry = f"{a.call.name}+{b.call.name}", (a.call.geometry, b.call.geometry, at)
     call = replace(b.call, name=name, ins=specs, geometry=geometry)
     for backend in registry.PREFERENCE[call.device]:
-        plan = registry.ask(backend, call)
-        if isinstance(plan, Plan) and (plan.ins, plan.outs) == (specs, b.plan.outs):
-            return call, plan, (*b.outs, *ins)
+        plans = registry.ask(backend, call)
+        for plan in plans if isinstance(plans, list) else ():
+            if (plan.ins, plan.outs) == (specs, b.plan.outs):
+                return call, plan, (*b.outs, *ins)
     return None
 
 

@@ -26,10 +26,15 @@ class Eager:
         return Buffer(spec, of.device, of.memory, offset, of.owner)
 
     def run(self, call: registry.Call, plan: registry.Plan, buffers: list[Buffer]) -> None:
-        plan.run(*(b.array() for b in buffers))
+        plan.run(*operands(plan, buffers))
 
     def host(self, action: str) -> None:
         """The host may touch tensors at any time."""
+
+
+def operands(plan: registry.Plan, buffers: list[Buffer]) -> list:
+    """What a plan's ``run`` and ``bind`` take: arrays, or addresses."""
+    return [b.address() if plan.addressed else b.array() for b in buffers]
 
 
 @dataclass(frozen=True)
@@ -184,9 +189,10 @@ def _one_device(name, ins):
 
 
 def reorder(buffer: Buffer, layout: Layout, into: Buffer | None = None) -> Buffer:
-    """A copy in the given layout; to and from strided it goes by way of plain."""
-    both = buffer.spec.layout, layout
-    if PLAIN not in both and any(isinstance(side, Strided) for side in both):
+    """A copy in the given layout; between a view and a backend's own it goes by way of plain."""
+    both = buffer.spec, buffer.spec.at(layout)
+    strided = any(isinstance(side.layout, Strided) for side in both)
+    if strided and any(side.steps is None for side in both):
         buffer = reorder(buffer, PLAIN)
     return launch("reorder", buffer, geometry=layout, into=into and [into])[0]
 

@@ -8,11 +8,14 @@ from functools import partial
 from importlib import import_module
 
 from .config import DEFAULT, Means
-from .errors import KernelMissing
+from .errors import BackendMissing, KernelMissing
 from .spec import Spec
 
-# Modules that register kernels, best first; imported when first asked.
-PREFERENCE: dict[str, list[str]] = {"cpu": ["trivet.reference"]}
+# Modules that register kernels, best first; imported when first asked. All but the reference need
+# what may not be installed, and raise BackendMissing without it.
+PREFERENCE: dict[str, list[str]] = {
+    "cpu": ["trivet.reference"],
+}
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Call:
 class Plan:
     """A backend's offer: how to run a call, and the memory this takes.
 
-    ``run(*outs, *ins[, workspace])`` gets arrays of exactly these specs. ``outs`` lists the
-    results, then auxiliaries whose meaning only this backend knows.
+    ``run(*outs, *ins[, workspace])`` gets arrays of exactly these specs, or their addresses.
+    ``outs`` lists the results, then auxiliaries whose meaning only this backend knows.
     """
 
     run: Callable[..., None]
@@ -44,19 +47,24 @@ class Plan:
     workspace: int = 0  # bytes
     writes: tuple[int, ...] = ()  # operands updated in place
     bind: Callable[..., Callable[[], None]] | None = None  # run with its arrays fixed, for replays
+    name: str = ""  # of the algorithm; tells the candidates of one call apart
+    addressed: bool = False  # run and bind take addresses (int) instead of arrays
+    over: tuple[tuple[int, int], ...] = ()  # (result, operand) that may lie in the same memory
 
     def bound(self, *arrays) -> Callable[[], None]:
         """A launch without arguments: a captured program binds each plan once."""
         return (self.bind or partial(partial, self.run))(*arrays)
 
 
-_KERNELS: dict[tuple[str, str], Callable[[Call], Plan | str]] = {}
+Answer = Plan | list[Plan] | str  # the best guess first; or why not
+_KERNELS: dict[tuple[str, str], Callable[[Call], Answer]] = {}
 _CHOICES: dict[tuple[Call, tuple[str, ...]], tuple[str, Plan]] = {}
+_MISSING: dict[str, str] = {}  # backends that cannot be imported, and why
 KEPT = 10_000  # choices: packed sequences make a new call for every set of lengths
 
 
 def kernel(name: str, backend: str):
-    """Registers the decorated function: Call -> Plan, or a string that says why not."""
+    """Registers the decorated function: Call -> Plan or Plans, or a string that says why not."""
 
     def register(answer):
         if (name, backend) in _KERNELS:
@@ -69,14 +77,14 @@ def kernel(name: str, backend: str):
 
 
 def choose(call: Call, partner: str | None = None) -> tuple[str, Plan]:
-    """The first backend that can, and its plan; ``partner`` allows only that backend."""
+    """The first backend that can, and its best guess; ``partner`` allows only that backend."""
     order = (partner,) if partner else tuple(PREFERENCE[call.device])
     choice = _CHOICES.get((call, order))  # looked up once: another thread may clear them
     if choice is None:
         answers = {}
         for backend in order:
             answers[backend] = answer = ask(backend, call)
-            if isinstance(answer, Plan):
+            if not isinstance(answer, str):
                 break
         else:
             reasons = "".join(f"\n  {backend}: {why}" for backend, why in answers.items())
@@ -84,16 +92,31 @@ def choose(call: Call, partner: str | None = None) -> tuple[str, Plan]:
                 f"No backend can run {call}:{reasons}",
                 "change what the reasons name, or register a kernel.",
             )
-        if len(_CHOICES) >= KEPT:
-            _CHOICES.clear()
-        choice = _CHOICES[call, order] = backend, answer
+        choice = backend, answer[0]
+        settle(call, partner, *choice)
     return choice
 
 
-def ask(backend: str, call: Call) -> Plan | str:
+def settle(call: Call, partner: str | None, backend: str, plan: Plan) -> None:
+    """Keeps a choice for the next equal call."""
+    if len(_CHOICES) >= KEPT:
+        _CHOICES.clear()
+    order = (partner,) if partner else tuple(PREFERENCE[call.device])
+    _CHOICES[call, order] = backend, plan
+
+
+def ask(backend: str, call: Call) -> list[Plan] | str:
     """One backend's answer."""
-    import_module(backend)
+    if backend not in _MISSING:
+        try:
+            import_module(backend)
+        except BackendMissing as error:
+            _MISSING[backend] = str(error)
+    if backend in _MISSING:
+        return _MISSING[backend]
     answer = _KERNELS.get((call.name, backend), lambda call: "not implemented")(call)
-    if isinstance(answer, Plan) and any(answer.ins[i] != call.ins[i] for i in answer.writes):
-        return "would update a reordered copy instead of the operand"
-    return answer
+    plans = [answer] if isinstance(answer, Plan) else answer
+    if isinstance(plans, str):
+        return plans
+    fit = [plan for plan in plans if all(plan.ins[i] == call.ins[i] for i in plan.writes)]
+    return fit or "would update a reordered copy instead of the operand"

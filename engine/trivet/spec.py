@@ -25,6 +25,19 @@ PLAIN = Layout()
 
 
 @dataclass(frozen=True)
+class ChannelsLast(Layout):
+    """Images (N, C, *size) with the channels of a pixel side by side: (N, *size, C) in memory."""
+
+    name: str = "channels_last"
+
+    def physical(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape[0], *shape[2:], shape[1]
+
+
+CHANNELS_LAST = ChannelsLast()
+
+
+@dataclass(frozen=True)
 class Strided(Layout):
     """A view of somebody else's memory: one step per axis, counted in elements.
 
@@ -42,6 +55,12 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
         steps.append(step)
         step *= size
     return tuple(reversed(steps))
+
+
+def channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The steps of (N, C, *size) in channels-last order, in elements."""
+    n, *size, c = row_major(CHANNELS_LAST.physical(shape))
+    return n, c, *size
 
 
 @dataclass(frozen=True)
@@ -66,10 +85,30 @@ class Spec:
 
     @property
     def steps(self) -> tuple[int, ...] | None:
-        """Steps in elements, if this is a plain or a strided value; None for other layouts."""
+        """Steps in elements of a plain, channels-last or strided value; None for other layouts."""
         if isinstance(self.layout, Strided):
             return self.layout.steps
+        if self.layout == CHANNELS_LAST:
+            return channels_last(self.shape)
         return row_major(self.shape) if self.layout == PLAIN else None
+
+    @property
+    def pixels(self) -> tuple[int, int] | None:
+        """Rows of channels in memory, and the step from one to the next, in elements.
+
+        A row holds axis 1: the channels of a pixel of (N, C, *size), the features of (N, C). What
+        lies channels last has such rows, and so has a slice of its channels, whose rows are
+        further apart than they are long. None: the channels of a pixel lie apart.
+        """
+        if self.steps is None or len(self.shape) < 2 or (self.steps[1] != 1 < self.shape[1]):
+            return None
+        others = [a for a in range(len(self.shape)) if a != 1 and self.shape[a] > 1]
+        step = expected = self.steps[others[-1]] if others else self.shape[1]
+        for axis in reversed(others):
+            if self.steps[axis] != expected:
+                return None
+            expected *= self.shape[axis]
+        return (self.size // max(self.shape[1], 1), step) if step >= self.shape[1] else None
 
     def at(self, layout: Layout) -> Spec:
         return replace(self, layout=layout)

@@ -9,7 +9,7 @@ import numpy as np
 from .. import registry
 from ..dtypes import HALF
 from ..registry import Call, Plan
-from ..spec import PLAIN, Spec, Strided
+from ..spec import CHANNELS_LAST, PLAIN, Spec
 
 kernel = partial(registry.kernel, backend=__package__)
 
@@ -21,9 +21,25 @@ def plain(call: Call, run, *outs: Spec, writes=(), workspace=0) -> Plan:
 
 
 def as_they_lie(call: Call, run, *outs: Spec, writes=()) -> Plan:
-    """A plan that takes views as they are: NumPy walks any steps."""
-    ins = tuple(s if isinstance(s.layout, Strided) else s.at(PLAIN) for s in call.ins)
-    return Plan(_wide(run, ins, outs, writes), ins, outs, writes=writes)
+    """A plan that takes views and channels-last images as they are: NumPy walks any steps."""
+    ins = tuple(s.at(PLAIN) if s.steps is None else s for s in call.ins)
+    run = _wide(run, ins, outs, writes)
+    last = [len(outs) + i for i, s in enumerate(ins) if s.layout == CHANNELS_LAST]
+    if not last:
+        return Plan(run, ins, outs, writes=writes)
+
+    def logical(*arrays):
+        arrays = list(arrays)
+        for i in last:
+            arrays[i] = axes_in_order(arrays[i])
+        run(*arrays)
+
+    return Plan(logical, ins, outs, writes=writes)
+
+
+def axes_in_order(array: np.ndarray) -> np.ndarray:
+    """The view (N, C, *size) of channels-last memory (N, *size, C)."""
+    return np.moveaxis(array, -1, 1)
 
 
 def _wide(run, ins, outs, writes):

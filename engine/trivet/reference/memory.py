@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..registry import Plan
-from ..spec import PLAIN, Spec, Strided
-from .common import as_they_lie, kernel, plain
+from ..spec import CHANNELS_LAST, PLAIN, Spec
+from .common import as_they_lie, axes_in_order, kernel, plain
 
 
 @kernel("fill")
@@ -26,10 +26,16 @@ def fill(call):
 def reorder(call):
     """geometry = the layout wanted."""
     (x,) = call.ins
-    for layout in (x.layout, call.geometry):
-        if layout != PLAIN and not isinstance(layout, Strided):
-            return f"cannot reorder {x.layout.name} to {call.geometry.name}, only plain to plain"
-    return Plan(np.copyto, (x,), (x.at(call.geometry),))
+    y = x.at(call.geometry)
+    if x.steps is None or y.steps is None:
+        return f"cannot reorder {x.layout.name} to {y.layout.name}, one of them a backend's own"
+
+    def run(out, array):
+        out = axes_in_order(out) if y.layout == CHANNELS_LAST else out
+        array = axes_in_order(array) if x.layout == CHANNELS_LAST else array
+        np.copyto(out, array)
+
+    return Plan(run, (x,), (y,))
 
 
 @kernel("cast")
