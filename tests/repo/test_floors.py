@@ -24,8 +24,9 @@ FLOORS = {
     "trivet": [
         {"errors"},
         {"geometry", "spec", "dtypes", "config", "rng"},
-        {"registry", "device"},
-        {"reference"},
+        {"registry", "device", "lib"},
+        {"simd"},
+        {"reference", "onednn", "native", "tuning"},
         {"launch"},
         {"tape"},
         {"ops"},

@@ -1,0 +1,1 @@
+"""Thin bindings, one file per library."""

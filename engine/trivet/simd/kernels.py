@@ -1,0 +1,228 @@
+"""From blocks to kernels: compiled once per machine, started on all threads."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import inspect
+import os
+import struct
+from collections.abc import Callable
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from time import perf_counter
+
+import llvmlite.binding as llvm
+import numba
+import numba.extending
+from numba.core import config, types
+
+from ..lib import openmp
+from .target import CPU, LANES, REGISTERS
+from .values import F32, I64, POINTER, Emitter, Value
+
+for _name, _address in openmp.symbols().items():
+    llvm.add_symbol(_name, _address)
+
+# Inside a kernel: the number of its thread, and how many run it.
+thread = types.ExternalFunction("omp_get_thread_num", types.int32())
+threads = types.ExternalFunction("omp_get_num_threads", types.int32())
+
+
+def block(function: Callable) -> Callable:
+    """Makes ``function(emit, *int64)``, which emits vector code, callable in a kernel.
+
+    The function runs once per kernel it is used in, while that is compiled; what it does to
+    Values becomes the code. It returns nothing: results go to memory.
+    """
+    names = list(inspect.signature(function).parameters)[1:]
+    signature = types.void(*[types.int64] * len(names))
+
+    def generate(context, builder, _, operands):
+        emit = Emitter(builder)
+        function(emit, *(Value(emit, operand) for operand in operands))
+        return context.get_dummy_value()
+
+    def typing(typingctx, *operands):
+        return signature, generate
+
+    order = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    typing.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, order) for name in ("typingctx", *names)]
+    )
+    typing.__name__, typing.__doc__ = function.__name__, function.__doc__
+    return numba.extending.intrinsic(typing)
+
+
+@numba.extending.intrinsic
+def parameter(typingctx, table, place):
+    """Number ``place`` of a kernel's table of int64."""
+
+    def generate(context, builder, _, operands):
+        address = builder.add(operands[0], builder.mul(operands[1], I64(8)))
+        return builder.load(builder.inttoptr(address, POINTER), typ=I64)
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@numba.extending.intrinsic
+def read_integer(typingctx, address):
+    """The int64 at an address."""
+
+    def generate(context, builder, _, operands):
+        return builder.load(builder.inttoptr(operands[0], POINTER), typ=I64)
+
+    return types.int64(types.int64), generate
+
+
+@numba.extending.intrinsic
+def read(typingctx, address):
+    """The float32 at an address."""
+
+    def generate(context, builder, _, operands):
+        return builder.load(builder.inttoptr(operands[0], POINTER), typ=F32)
+
+    return types.float32(types.int64), generate
+
+
+@numba.extending.intrinsic
+def write(typingctx, address, value):
+    """A float32 to an address."""
+
+    def generate(context, builder, _, operands):
+        builder.store(operands[1], builder.inttoptr(operands[0], POINTER))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.float32), generate
+
+
+helper = numba.njit(error_model="numpy")  # a scalar function that kernels share
+
+
+@helper
+def share(count, unit, me, all_threads):
+    """The part [low, high) of ``count`` things that thread ``me`` does, in whole units."""
+    units = (count + unit - 1) // unit
+    low = units * me // all_threads * unit
+    return min(low, count), min(units * (me + 1) // all_threads * unit, count)
+
+
+class Kernel:
+    """A function of a table of int64 (addresses, sizes), run by all threads at once.
+
+    It is compiled when first used, or found in the cache folder.
+    """
+
+    def __init__(self, function: Callable):
+        self.function = function
+        self.name = function.__name__
+        self.seconds: float | None = None  # it took to compile or to find
+        self.compiled = False  # False: found in the cache
+
+    @cached_property
+    def address(self) -> int:
+        start = perf_counter()
+        before, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder())
+        try:  # Numba looks at the setting while it decorates
+            decorate = numba.cfunc(types.void(types.int64), cache=True, error_model="numpy")
+            made = decorate(self.function)
+        finally:
+            config.CACHE_DIR = before
+        self._keep = made
+        self.seconds, self.compiled = perf_counter() - start, not made.cache_hits
+        return made.address
+
+
+KERNELS: list[Kernel] = []
+
+
+def kernel(function: Callable) -> Kernel:
+    """Makes a Numba function of one int64, the address of its table, a kernel.
+
+    ``parameter(table, k)`` reads the table; ``thread()`` and ``threads()`` say which part of the
+    work is this thread's. All threads run the same code, and wait for each other at its end only:
+    what needs the sums of all is a second kernel. Errors cannot leave a kernel.
+    """
+    KERNELS.append(Kernel(function))
+    return KERNELS[-1]
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: ``TRIVET_CACHE``, else the user's cache folder.
+
+    Its name says all that the code depends on and Numba does not know of.
+    """
+    here = Path(__file__).parents[1]
+    sources = [path.read_bytes() for part in ("simd", "native") for path in _sources(here / part)]
+    versions = [metadata.version(name) for name in ("numba", "llvmlite")]
+    digest = hashlib.sha256(b"\0".join([*sources, *map(str.encode, versions)])).hexdigest()[:16]
+    return user_folder() / "kernels" / f"{CPU}-{LANES}x{REGISTERS}-{digest}"
+
+
+def user_folder() -> Path:
+    """trivet's own cache folder."""
+    if folder := os.environ.get("TRIVET_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trivet"
+
+
+def _sources(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.py"))
+
+
+def float_bits(number: float) -> int:
+    """A float32 as an entry of a table: ``emit.broadcast`` reads it from there."""
+    return struct.unpack("<q", struct.pack("<fI", number, 0))[0]
+
+
+class Operand(int):
+    """An entry of a table: the address of a plan's operand (outs, ins, workspace), plus bytes."""
+
+    offset: int
+
+    def __new__(cls, number: int, offset: int = 0):
+        self = super().__new__(cls, number)
+        self.offset = offset
+        return self
+
+
+class Launch:
+    """Kernels run one after the other on all threads: ``run`` and ``bind`` of an addressed Plan.
+
+    Args:
+        stages: (kernel, table) each; an entry of a table is an int or an Operand.
+        on: Threads.
+        keep: Whatever the tables' fixed addresses point into.
+    """
+
+    def __init__(self, *stages: tuple[Kernel, tuple], on: int | None = None, keep=()):
+        self.stages = [(kernel.address, table) for kernel, table in stages]
+        self.on, self.keep = on or openmp.threads(), keep
+        self.parallel = openmp.parallel()
+
+    def __call__(self, *addresses: int) -> None:
+        for function, table in self._tables(addresses):
+            self.parallel(function, table, self.on, 0)
+
+    def bind(self, *addresses: int) -> Callable[[], None]:
+        tables, parallel, on = self._tables(addresses), self.parallel, self.on
+        if len(tables) == 1:
+            ((function, table),) = tables
+            return lambda: parallel(function, table, on, 0)
+
+        def launch():
+            for function, table in tables:
+                parallel(function, table, on, 0)
+
+        return launch
+
+    def _tables(self, addresses):
+        return [
+            (function, (ctypes.c_int64 * len(table))(*(_entry(e, addresses) for e in table)))
+            for function, table in self.stages
+        ]
+
+
+def _entry(entry: int, addresses) -> int:
+    return addresses[entry] + entry.offset if isinstance(entry, Operand) else entry
