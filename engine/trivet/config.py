@@ -12,7 +12,8 @@ class Means:
     """Permissions, part of every call: a cached choice never outlives a change of them."""
 
     precision: str = "full"  # "reduced": products may be rounded to fewer bits (TF32, bfloat16)
-    strict: bool = False  # True: only kernels that sum in a fixed order, as the reference does
+    strict: bool = False  # True: products are summed as they stand, without Winograd's detour
+    tuned: bool = False  # True: where several kernels can, the one that measures fastest runs
 
 
 DEFAULT = Means()

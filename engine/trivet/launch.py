@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from . import config, registry
+from . import config, registry, tuning
 from .device import Buffer, empty, expect
 from .errors import CaptureError, DeviceError, ShapeError
 from .spec import PLAIN, Layout, Spec, Strided
@@ -146,7 +146,7 @@ def launch(
     sink, device = _SINK.get(), _one_device(name, ins)
     specs = tuple(b.spec for b in ins)
     call = registry.Call(name, specs, geometry, device, config.means(), auxiliaries)
-    backend, plan = registry.choose(call, partner and partner.backend)
+    plan = choose(call, partner and partner.backend)
     ins = [b if b.spec == s else reorder(b, s.layout) for b, s in zip(ins, plan.ins, strict=True)]
     outs = into or [sink.allocate(spec, device) for spec in plan.outs]
     for out, spec in zip(outs, plan.outs, strict=True):
@@ -163,8 +163,15 @@ def launch(
     for buffer in written:
         buffer.touch()
     for out in outs:
-        out.backend = backend
+        out.backend = plan.backend
     return outs
+
+
+def choose(call: registry.Call, partner: str | None = None) -> registry.Plan:
+    """The plan that runs a call: the best guess, or the fastest measured one if tuning is on."""
+    if call.means.tuned:
+        return registry.choose(call, partner, tuning.pick)
+    return registry.choose(call, partner)
 
 
 def _expect_places(name: str, spec: Spec) -> None:

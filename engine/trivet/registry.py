@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 
@@ -16,6 +16,7 @@ from .spec import Spec
 PREFERENCE: dict[str, list[str]] = {
     "cpu": ["trivet.reference"],
 }
+LAST_RESORT = "trivet.reference"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Plan:
     bind: Callable[..., Callable[[], None]] | None = None  # run with its arrays fixed, for replays
     name: str = ""  # of the algorithm; tells the candidates of one call apart
     addressed: bool = False  # run and bind take addresses (int) instead of arrays
+    backend: str = ""  # who offers it; the registry fills it in
     over: tuple[tuple[int, int], ...] = ()  # (result, operand) that may lie in the same memory
 
     def bound(self, *arrays) -> Callable[[], None]:
@@ -58,7 +60,7 @@ class Plan:
 
 Answer = Plan | list[Plan] | str  # the best guess first; or why not
 _KERNELS: dict[tuple[str, str], Callable[[Call], Answer]] = {}
-_CHOICES: dict[tuple[Call, tuple[str, ...]], tuple[str, Plan]] = {}
+_CHOICES: dict[tuple[Call, tuple[str, ...]], Plan] = {}
 _MISSING: dict[str, str] = {}  # backends that cannot be imported, and why
 KEPT = 10_000  # choices: packed sequences make a new call for every set of lengths
 
@@ -76,33 +78,46 @@ def kernel(name: str, backend: str):
     return register
 
 
-def choose(call: Call, partner: str | None = None) -> tuple[str, Plan]:
-    """The first backend that can, and its best guess; ``partner`` allows only that backend."""
+def choose(
+    call: Call,
+    partner: str | None = None,
+    pick: Callable[[Call, list[Plan]], Plan] = lambda call, plans: plans[0],
+) -> Plan:
+    """A plan for a call, the same for every equal call.
+
+    Args:
+        partner: Allows only that backend.
+        pick: Chooses among the ``candidates``, best guess first; asked once per call.
+
+    Raises:
+        KernelMissing: No backend can.
+    """
     order = (partner,) if partner else tuple(PREFERENCE[call.device])
-    choice = _CHOICES.get((call, order))  # looked up once: another thread may clear them
-    if choice is None:
-        answers = {}
-        for backend in order:
-            answers[backend] = answer = ask(backend, call)
-            if not isinstance(answer, str):
-                break
-        else:
-            reasons = "".join(f"\n  {backend}: {why}" for backend, why in answers.items())
-            raise KernelMissing(
-                f"No backend can run {call}:{reasons}",
-                "change what the reasons name, or register a kernel.",
-            )
-        choice = backend, answer[0]
-        settle(call, partner, *choice)
-    return choice
+    plan = _CHOICES.get((call, order))  # looked up once: another thread may clear them
+    if plan is None:
+        plan = pick(call, candidates(call, order))
+        if len(_CHOICES) >= KEPT:
+            _CHOICES.clear()
+        _CHOICES[call, order] = plan
+    return plan
 
 
-def settle(call: Call, partner: str | None, backend: str, plan: Plan) -> None:
-    """Keeps a choice for the next equal call."""
-    if len(_CHOICES) >= KEPT:
-        _CHOICES.clear()
-    order = (partner,) if partner else tuple(PREFERENCE[call.device])
-    _CHOICES[call, order] = backend, plan
+def candidates(call: Call, order: Sequence[str]) -> list[Plan]:
+    """The plans of all backends that can, in their order; the reference's only if no other can."""
+    answers = {}
+    plans = []
+    for backend in order:
+        if plans and backend == LAST_RESORT:
+            break
+        answers[backend] = answer = ask(backend, call)
+        plans += [] if isinstance(answer, str) else answer
+    if not plans:
+        reasons = "".join(f"\n  {backend}: {why}" for backend, why in answers.items())
+        raise KernelMissing(
+            f"No backend can run {call}:{reasons}",
+            "change what the reasons name, or register a kernel.",
+        )
+    return plans
 
 
 def ask(backend: str, call: Call) -> list[Plan] | str:
@@ -119,4 +134,4 @@ def ask(backend: str, call: Call) -> list[Plan] | str:
     if isinstance(plans, str):
         return plans
     fit = [plan for plan in plans if all(plan.ins[i] == call.ins[i] for i in plan.writes)]
-    return fit or "would update a reordered copy instead of the operand"
+    return [replace(plan, backend=backend) for plan in fit] or "would update a reordered copy instead of the operand"

@@ -23,7 +23,7 @@ FLOORS = {
     ],
     "trivet": [
         {"errors"},
-        {"geometry", "spec", "dtypes", "config", "rng"},
+        {"geometry", "spec", "dtypes", "config", "rng", "folders"},
         {"registry", "device", "lib"},
         {"simd"},
         {"reference", "onednn", "native", "tuning"},

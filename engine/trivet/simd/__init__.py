@@ -31,7 +31,6 @@ from .kernels import (
     share,
     thread,
     threads,
-    user_folder,
     write,
 )
 from .target import BYTES, LANES, REGISTERS
@@ -40,5 +39,5 @@ from .values import Emitter, Value
 __all__ = [
     "BYTES", "KERNELS", "LANES", "REGISTERS", "Emitter", "Kernel", "Launch", "Operand", "Value",
     "block", "cache_folder", "float_bits", "helper", "kernel", "parameter", "read",
-    "read_integer", "share", "thread", "threads", "user_folder", "write",
+    "read_integer", "share", "thread", "threads", "write",
 ]  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import inspect
-import os
 import struct
 from collections.abc import Callable
 from functools import cached_property
@@ -18,6 +17,7 @@ import numba
 import numba.extending
 from numba.core import config, types
 
+from ..folders import user_folder
 from ..lib import openmp
 from .target import CPU, LANES, REGISTERS
 from .values import F32, I64, POINTER, Emitter, Value
@@ -158,13 +158,6 @@ def cache_folder() -> Path:
     versions = [metadata.version(name) for name in ("numba", "llvmlite")]
     digest = hashlib.sha256(b"\0".join([*sources, *map(str.encode, versions)])).hexdigest()[:16]
     return user_folder() / "kernels" / f"{CPU}-{LANES}x{REGISTERS}-{digest}"
-
-
-def user_folder() -> Path:
-    """trivet's own cache folder."""
-    if folder := os.environ.get("TRIVET_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trivet"
 
 
 def _sources(folder: Path) -> list[Path]:

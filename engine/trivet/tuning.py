@@ -1,0 +1,131 @@
+"""Which of several plans for a call is the fastest here: measured once, and kept in a file.
+
+The file holds one line of JSON per race. A later process reads what an earlier one measured, so
+the plans of a step are the same from run to run, and with them its bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+from .device import empty
+from .folders import user_folder
+from .lib import openmp
+from .registry import Call, Plan
+from .spec import Spec
+
+BUDGET = 0.05  # seconds for each candidate after its first run
+ROUNDS = 3, 15  # at least, at most
+MARGIN = 0.97  # what comes later in the list must need less than this share of the time
+_RESULTS: dict[Path, dict[str, dict]] = {}
+
+
+def pick(call: Call, plans: list[Plan]) -> Plan:
+    """The fastest of the candidates: as measured before, else in a race now."""
+    if len(plans) == 1:
+        return plans[0]
+    results, entry = _results(), key(call, plans)
+    if entry not in results:
+        seconds = race(call, plans)
+        best = min(range(len(plans)), key=lambda i: seconds[i] * (MARGIN if i == 0 else 1))
+        result = {"call": entry, "plan": label(plans[best])}
+        result["seconds"] = dict(zip(map(label, plans), seconds))
+        _keep(result)
+    winner = results[entry]["plan"]
+    return next(plan for plan in plans if label(plan) == winner)
+
+
+def label(plan: Plan) -> str:
+    return f"{plan.backend.rpartition('.')[2]} {plan.name}".strip()
+
+
+def key(call: Call, plans: list[Plan]) -> str:
+    """What a result is valid for: the call, and who took part."""
+    asked = replace(call, means=replace(call.means, tuned=False))
+    return f"{asked} {call.geometry} {call.auxiliaries} [{', '.join(map(label, plans))}]"
+
+
+def digest(choices: list[tuple[Call, Plan]]) -> str:
+    """Names a set of plans: equal if and only if the same algorithms run in the same order."""
+    lines = [f"{call.name} {call.ins} {call.geometry} {label(plan)}" for call, plan in choices]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+def race(call: Call, plans: list[Plan]) -> list[float]:
+    """Seconds of one run of each plan, on zeros: the fastest of rounds that take turns."""
+    runs = [_prepared(call, plan) for plan in plans]
+    laps: list[list[float]] = [[] for _ in plans]
+    for run in runs:
+        _lap(run)  # wakes threads, touches memory
+    longest = max(_lap(run) for run in runs)
+    rounds = min(ROUNDS[1], max(ROUNDS[0], int(BUDGET / max(longest, 1e-9))))
+    for _ in range(rounds):
+        for run, times in zip(runs, laps):
+            times.append(_lap(run))
+    return [min(times) for times in laps]
+
+
+def _lap(run) -> float:
+    start = perf_counter()
+    run()
+    return perf_counter() - start
+
+
+def _prepared(call: Call, plan: Plan):
+    """The plan bound to operands made up for it."""
+    specs = [*plan.outs, *plan.ins]
+    if plan.workspace:
+        specs.append(Spec((plan.workspace,), "uint8"))
+    memories = [empty(call.device, spec.nbytes) for spec in specs]
+    for memory in memories:
+        memory[...] = 0
+    if plan.addressed:
+        launch = plan.bound(*(memory.ctypes.data for memory in memories))
+        return lambda keep=memories: launch()
+    return plan.bound(*(_array(memory, spec) for memory, spec in zip(memories, specs)))
+
+
+def _array(memory, spec: Spec):
+    return memory[: spec.nbytes].view(spec.dtype).reshape(spec.physical)
+
+
+def file() -> Path:
+    """Where the results for this machine and this number of threads are kept."""
+    return user_folder() / "plans" / f"{_machine()}-{openmp.threads()}t.jsonl"
+
+
+def _machine() -> str:
+    """A name for the processor: results are not carried from one model to another."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = list(os.uname())
+    kind = [line for line in lines if line.startswith(("model name", "flags", "cache size"))]
+    return hashlib.sha256("\n".join(kind[:3] or lines).encode()).hexdigest()[:12]
+
+
+def _results() -> dict[str, dict]:
+    path = file()
+    if path not in _RESULTS:
+        _RESULTS[path] = {}
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        for line in lines:
+            try:
+                result = json.loads(line)
+            except json.JSONDecodeError:  # the last line of a process that was killed
+                continue
+            _RESULTS[path].setdefault(result["call"], result)
+    return _RESULTS[path]
+
+
+def _keep(result: dict) -> None:
+    path = file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as lines:  # one write: two processes do not mix lines
+        lines.write("\n" + json.dumps(result))
+    _results()[result["call"]] = result
