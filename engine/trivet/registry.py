@@ -134,4 +134,6 @@ def ask(backend: str, call: Call) -> list[Plan] | str:
     if isinstance(plans, str):
         return plans
     fit = [plan for plan in plans if all(plan.ins[i] == call.ins[i] for i in plan.writes)]
-    return [replace(plan, backend=backend) for plan in fit] or "would update a reordered copy instead of the operand"
+    return [
+        replace(plan, backend=backend) for plan in fit
+    ] or "would update a reordered copy instead of the operand"

@@ -9,7 +9,8 @@ import measure_memory
 import numpy as np
 import pytest
 from trivet import Tensor, nn, ops, registry
-from trivet.graph import Code, lifetimes
+from trivet.graph.arena import lifetimes
+from trivet.graph.passes import Code
 from trivet.launch import Trace, sending_to
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 from trivet import Tensor, capture, nn, ops, optim, registry
 from trivet.device import empty
 from trivet.errors import CaptureError, GradientError, ShapeError
-from trivet.graph import place
+from trivet.graph.arena import place
 from trivet.launch import Trace, launch, reorder, sending_to
 from trivet.ops.dropout import Generator
 from trivet.spec import PLAIN, Spec
@@ -86,7 +86,7 @@ def test_values_share_the_arena_and_equal_reorders_are_merged(monkeypatch):
     captured(*batch(1))
     assert captured.program.arena.nbytes < sum(made.values()) / 2
     # x goes to nChw4c once, though the forward pass and the weight gradient both want it so
-    dropped = count - len(captured.program.launches)
+    dropped = count - len(captured.program.notes)
     assert 1 <= dropped < reorders
 
 

@@ -96,5 +96,7 @@ def test_gradients_accumulate_in_the_layout_they_came_in(blocked):
 
 def test_a_layout_nobody_can_read_is_refused_with_reasons():
     there = launch("reorder", normal(1, 4, 2, 2).buffer, geometry=PLAIN)[0]
-    with pytest.raises(KernelMissing, match="cannot reorder plain to nChw4c, one of them a backend's own"):
+    with pytest.raises(
+        KernelMissing, match="cannot reorder plain to nChw4c, one of them a backend's own"
+    ):
         reorder(there, blocked_backend.NCHW4C)

@@ -1,0 +1,156 @@
+"""What is done to a trace before it is replayed. Each pass takes code and gives code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container
+from dataclasses import dataclass, replace
+
+from .. import registry, tuning
+from ..launch import Note
+from ..registry import Call, Plan
+from ..spec import Spec
+
+
+@dataclass(frozen=True)
+class Code:
+    """Launches, and of every slot its spec and, if it is a view, whose memory it lies in."""
+
+    notes: list[Note]
+    specs: list[Spec]  # by slot
+    views: dict[int, tuple[int, int]]  # slot: slot of the owner, offset in bytes
+
+    def owner(self, slot: int) -> int:
+        return self.views[slot][0] if slot in self.views else slot
+
+
+def merge_reorders(code: Code, survivors: set[int]) -> Code:
+    """Drops each reorder that repeats one of a value unchanged since."""
+    writes = Counter(code.owner(slot) for note in code.notes for slot in note.written)
+    so_far, first, alias, merged = Counter(), {}, {}, []
+    for note in code.notes:
+        note = replace(note, slots=tuple(alias.get(slot, slot) for slot in note.slots))
+        if note.call.name == "reorder":
+            out, source = note.slots[:2]
+            key = source, so_far[code.owner(source)], note.plan.outs
+            # a copy made to be written stays a copy, and so does one that views look into
+            plain = out not in code.views and not any(o == out for o, _ in code.views.values())
+            if plain and out not in survivors and writes[out] == 1:
+                alias[out] = first.setdefault(key, out)
+                if alias[out] != out:
+                    continue
+        so_far.update(code.owner(slot) for slot in note.written)
+        merged.append(note)
+    return replace(code, notes=merged)
+
+
+def join(code: Code, survivors: set[int]) -> Code:
+    """Joins a launch with the only reader of its result, where a backend offers to.
+
+    With tuning on, only where the joined kernel measures faster than the two.
+
+    The joined kernel is named ``a+b``; its geometry is both geometries and the place of a's result
+    among b's operands; its operands are a's, then b's without that one. It is taken only if it
+    accepts them as they lie.
+    """
+    notes, specs, k = list(code.notes), list(code.specs), 0
+    uses = Counter(slot for note in notes for slot in note.slots)
+    viewed = {*code.views, *(owner for owner, _ in code.views.values())}
+    single = {slot for slot, n in uses.items() if n == 2} - viewed - survivors  # maker and reader
+    makers = {note.outs[0]: note for note in notes if len(note.outs) == 1 and not note.plan.writes}
+    while k < len(notes):
+        b = notes[k]
+        for at, slot in enumerate(b.ins):
+            a = makers.get(slot) if slot in single else None
+            joined = a and _may_run_late(a, k, notes, code) and _joined(a, b, at)
+            if joined:
+                call, plan, slots = joined
+                if plan.workspace:
+                    slots = (*slots, len(specs))
+                    specs.append(Spec((plan.workspace,), "uint8"))
+                notes[k] = Note(call, plan, slots, b.line)
+                if len(b.outs) == 1:
+                    makers[b.outs[0]] = notes[k]
+                notes.remove(a)
+                k -= 2  # look at the joined launch again: chains grow link by link
+                break
+        k += 1
+    return replace(code, notes=notes, specs=specs)
+
+
+def _may_run_late(a: Note, k: int, notes: list[Note], code: Code) -> bool:
+    """Whether nobody writes what launch a reads before launch k."""
+    read = {code.owner(slot) for slot in a.ins}
+    between = (n.written for n in notes[notes.index(a) + 1 : k])
+    return not any(code.owner(slot) in read for written in between for slot in written)
+
+
+def _joined(a: Note, b: Note, at: int) -> tuple[Call, Plan, tuple[int, ...]] | None:
+    if b.plan.writes:
+        return None
+    ins = (*a.ins, *b.ins[:at], *b.ins[at + 1 :])
+    specs = (*a.plan.ins, *b.plan.ins[:at], *b.plan.ins[at + 1 :])
+    name, geometry = f"{a.call.name}+{b.call.name}", (a.call.geometry, b.call.geometry, at)
+    call = replace(b.call, name=name, ins=specs, geometry=geometry)
+    answers = (registry.ask(backend, call) for backend in registry.PREFERENCE[call.device])
+    plans = [p for answer in answers if not isinstance(answer, str) for p in answer]
+    plans = [p for p in plans if (p.ins, p.outs) == (specs, b.plan.outs)]
+    if plans and call.means.tuned:
+        joined = tuning.pick(call, plans)
+        apart = tuning.seconds(a.call, [a.plan])[0] + tuning.seconds(b.call, [b.plan])[0]
+        plans = [joined] if tuning.seconds(call, [joined])[0] < apart else []
+    return (call, plans[0], (*b.outs, *ins)) if plans else None
+
+
+def overlay(code: Code, survivors: set[int], outside: Container[int]) -> Code:
+    """Lays a result over an operand that ends there, where the plan can work in place."""
+    views, last = dict(code.views), {}
+    for k, note in enumerate(code.notes):
+        last |= {code.owner(slot): k for slot in note.slots}
+    for k, note in enumerate(code.notes):
+        for place, at in note.plan.over:
+            out, slot = note.outs[place], note.ins[at]
+            owner, offset = views.get(slot, (slot, 0))
+            free = last[owner] == k and owner not in survivors and owner not in outside
+            fits = not offset and code.specs[out].nbytes <= code.specs[owner].nbytes
+            if (
+                not (free and fits)
+                or out in survivors
+                or out in views
+                or note.slots.count(slot) > 1
+            ):
+                continue
+            views |= {v: (owner, at) for v, (of, at) in views.items() if of == out}
+            views[out], last[owner] = (owner, 0), last[out]
+            break
+    return replace(code, views=views)
+
+
+def share_workspace(code: Code) -> Code:
+    """One scratch memory for all launches: they run one at a time, and it stays in the cache."""
+    users = [note for note in code.notes if note.plan.workspace]
+    if not users:
+        return code
+    shared = len(code.specs)
+    size = max(note.plan.workspace for note in users)
+    views = code.views | {note.slots[-1]: (shared, 0) for note in users}
+    return replace(code, specs=[*code.specs, Spec((size,), "uint8")], views=views)
+
+
+def hoist(code: Code, survivors: set[int], outside: Container[int]) -> tuple[Code, list[Note]]:
+    """Takes out the reorders of what existed before and no launch writes: they need not recur."""
+    written = Counter(code.owner(slot) for note in code.notes for slot in note.written)
+    owners = {owner for owner, _ in code.views.values()}
+
+    def constant(note):
+        out, source = note.slots[0], note.slots[1] if len(note.slots) > 1 else None
+        return (
+            note.call.name == "reorder"
+            and code.owner(source) in outside
+            and not written[code.owner(source)]
+            and written[out] == 1
+            and not {out} & (survivors | owners | code.views.keys())
+        )
+
+    taken = [note for note in code.notes if constant(note)]
+    return replace(code, notes=[note for note in code.notes if not constant(note)]), taken

@@ -1,0 +1,70 @@
+"""The program of a captured step: launches bound to memory."""
+
+from __future__ import annotations
+
+from .. import tuning
+from ..device import Buffer, empty
+from ..launch import Note, Trace, operands
+from . import passes
+from .arena import lifetimes, place
+
+
+class Program:
+    """A trace, its launches bound to memory: that of what existed before, else the arena."""
+
+    def __init__(self, trace: Trace, results: list[Buffer], fuse: bool):
+        survivors = {trace.owner(trace.slot(b)) for b in results} | trace.outside.keys()
+        code = passes.Code(trace.notes, list(trace.specs), dict(trace.views))
+        code = passes.merge_reorders(code, survivors)
+        if fuse:
+            code = passes.join(code, survivors)
+        code, hoisted = passes.hoist(code, survivors, trace.outside)
+        constants = {note.outs[0] for note in hoisted}  # live from replay to replay
+        code = passes.overlay(code, survivors | constants, trace.outside)
+        code = passes.share_workspace(code)
+        self.notes = code.notes
+        self._place(trace, code, survivors, constants)
+        self._sources = [trace.outside[code.owner(note.ins[0])] for note in hoisted]
+        self._hoisted = [self._bound(note) for note in hoisted]
+        self._versions: list[int | None] = [None] * len(hoisted)
+        self._launches = [self._bound(note) for note in code.notes]
+
+    def _place(self, trace, code, survivors, constants):
+        lives = lifetimes(code, survivors | constants, trace.outside)
+        lives |= {slot: (0, len(code.notes)) for slot in constants}
+        offsets, total = place(lives, code.specs)
+        device = next((b.device for b in trace.outside.values()), "cpu")
+        self.arena = empty(device, total)
+        memory = {slot: b.memory for slot, b in trace.outside.items()}
+        memory |= {slot: self.arena[offset:] for slot, offset in offsets.items()}
+        self._memory = list(memory.values())  # bound addresses alone would not keep it
+
+        def buffer_of(slot):
+            owner, offset = code.views.get(slot, (slot, 0))
+            return Buffer(code.specs[slot], device, memory[owner], offset)
+
+        self._buffer_of = buffer_of
+        written = {code.owner(slot) for note in code.notes for slot in note.written}
+        self.changed = [b for b, s in trace.slots.items() if s in survivors and s in written]
+        for buffer, slot in list(trace.slots.items()):
+            owner = trace.owner(slot)
+            if slot in offsets and slot in survivors:
+                buffer_of(slot).array()[...] = buffer.array()  # the second call has run already
+            buffer.memory = memory.get(owner) if owner in survivors else None
+
+    def _bound(self, note: Note):
+        return note.plan.bound(*operands(note.plan, [self._buffer_of(s) for s in note.slots]))
+
+    def run(self) -> None:
+        for buffer in self.changed:  # first: a launch that raises leaves the earlier ones' writes
+            buffer.touch()
+        for k, source in enumerate(self._sources):
+            if self._versions[k] != source.version:
+                self._hoisted[k]()
+                self._versions[k] = source.version
+        for launch in self._launches:
+            launch()
+
+    def digest(self) -> str:
+        """Names the kernels that run: equal for equal programs, another if one was chosen anew."""
+        return tuning.digest([(note.call, note.plan) for note in self.notes])
