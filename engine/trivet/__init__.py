@@ -2,6 +2,7 @@
 
 from . import formats, loader, nn, ops, optim, zoo
 from .config import no_grad, recording, using
+from .explain import explain
 from .formats.checkpoint import load, save
 from .graph import capture
 from .ops.dropout import Generator, seed
@@ -12,6 +13,7 @@ __all__ = [
     "Generator",
     "Tensor",
     "capture",
+    "explain",
     "formats",
     "grad",
     "load",

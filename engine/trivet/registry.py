@@ -61,7 +61,7 @@ class Plan:
 Answer = Plan | list[Plan] | str  # the best guess first; or why not
 _KERNELS: dict[tuple[str, str], Callable[[Call], Answer]] = {}
 _CHOICES: dict[tuple[Call, tuple[str, ...]], Plan] = {}
-_MISSING: dict[str, str] = {}  # backends that cannot be imported, and why
+_MISSING: dict[str, str | None] = {}  # of each backend asked for: why it is not to be had
 KEPT = 10_000  # choices: packed sequences make a new call for every set of lengths
 
 
@@ -120,15 +120,21 @@ def candidates(call: Call, order: Sequence[str]) -> list[Plan]:
     return plans
 
 
-def ask(backend: str, call: Call) -> list[Plan] | str:
-    """One backend's answer."""
+def missing(backend: str) -> str | None:
+    """Why a backend cannot be had; None if it can."""
     if backend not in _MISSING:
         try:
             import_module(backend)
+            _MISSING[backend] = None
         except BackendMissing as error:
             _MISSING[backend] = str(error)
-    if backend in _MISSING:
-        return _MISSING[backend]
+    return _MISSING[backend]
+
+
+def ask(backend: str, call: Call) -> list[Plan] | str:
+    """One backend's answer."""
+    if why := missing(backend):
+        return why
     answer = _KERNELS.get((call.name, backend), lambda call: "not implemented")(call)
     plans = [answer] if isinstance(answer, Plan) else answer
     if isinstance(plans, str):

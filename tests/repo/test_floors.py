@@ -32,7 +32,7 @@ FLOORS = {
         {"ops"},
         {"nn", "optim"},
         {"graph", "loader"},
-        {"zoo", "formats"},
+        {"zoo", "formats", "explain"},
     ],
 }
 OTHER_DISTRIBUTION = {"rosetta": "trivet", "trivet": "rosetta"}
