@@ -1,0 +1,142 @@
+"""Convolution in all three directions, on images whose channels lie last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..geometry import Convolution, Ints
+from ..lib import dnnl
+from ..lib import dnnl_constants as K
+from ..lib.dnnl import Descriptor, Operation
+from ..registry import Call, Plan
+from ..spec import PLAIN, Spec
+from .common import Recipe, alternatives, describe, image, kernel, layout, operation, reordered
+
+
+def refusal(geometry: Convolution) -> str | None:
+    if geometry.algo not in ("auto", "direct"):
+        return f"oneDNN sums directly, not by {geometry.algo}"
+    return "oneDNN does not turn filters round" if geometry.flip else None
+
+
+def filters(w: Spec, geometry: Convolution) -> Ints:
+    """The shape of the filters as oneDNN has it: groups are an axis of their own."""
+    o, c, *kernel_size = w.shape
+    g = geometry.groups
+    return (g, o // g, c, *kernel_size) if g > 1 else w.shape
+
+
+def slide(geometry: Convolution) -> tuple:
+    """Strides, dilations, and padding before and after; oneDNN counts the pixels left out."""
+    window = geometry.window
+    numbers = (
+        window.stride,
+        [d - 1 for d in window.dilation],
+        [before for before, _ in window.padding],
+        [after for _, after in window.padding],
+    )
+    return tuple(dnnl.dims(n) for n in numbers)
+
+
+def forward(x: Spec, w: Spec, y: Spec, geometry: Convolution, bias: bool, *post_ops) -> Operation:
+    b = Descriptor.strided(w.shape[:1], (1,)) if bias else None
+    return operation(
+        "convolution_forward", K.FORWARD_TRAINING, K.CONVOLUTION_DIRECT, describe(x),
+        Descriptor.anyhow(filters(w, geometry)), b, describe(y), *slide(geometry),
+        dnnl.attributes(*post_ops),
+    )  # fmt: skip
+
+
+def result(x: Spec, w: Spec, geometry: Convolution) -> Spec:
+    return image(Spec((x.shape[0], w.shape[0], *geometry.window.out_size), x.dtype))
+
+
+@kernel("conv")
+def conv(call: Call) -> list[Plan] | str:
+    """x (N, C, *size), w (O, C/groups, *kernel)[, bias (O,)] -> (N, O, *out_size)."""
+    geometry, (x, w, *bias) = call.geometry, call.ins
+    if why := refusal(geometry):
+        return why
+    x, y = image(x), result(x, w, geometry)
+    best = forward(x, w, y, geometry, bool(bias))
+    return [_conv_plan(made, x, w, y, bias) for made in alternatives(best)]
+
+
+def _conv_plan(made, x, w, y, bias):
+    wanted = made.descriptor(K.QUERY_WEIGHTS_MD)
+    bias = [b.at(PLAIN) for b in bias]
+    recipe = Recipe((x, w.at(layout(wanted, w.shape)), *bias), (y,))
+    given = {"bias": (describe(bias[0]), recipe.of(2))} if bias else {}
+    recipe.launch(
+        made,
+        dst=(describe(y), recipe.out(0)),
+        src=(describe(x), recipe.of(0)),
+        weights=(wanted, recipe.of(1)),
+        **given,
+    )
+    return recipe.plan(made.implementation)
+
+
+@kernel("conv_grad_input")
+def conv_grad_input(call: Call) -> list[Plan] | str:
+    """gy (N, O, *out_size), w (O, C/groups, *kernel) -> (N, C, *size)."""
+    geometry, (gy, w) = call.geometry, call.ins
+    if why := refusal(geometry):
+        return why
+    gy = image(gy)
+    gx = image(Spec((gy.shape[0], w.shape[1] * geometry.groups, *geometry.window.size), gy.dtype))
+    best = operation(
+        "convolution_backward_data", K.CONVOLUTION_DIRECT, describe(gx),
+        Descriptor.anyhow(filters(w, geometry)), describe(gy), *slide(geometry),
+        forward(gx, w, gy, geometry, False), dnnl.attributes(),
+    )  # fmt: skip
+    plans = []
+    for made in alternatives(best):
+        wanted = made.descriptor(K.QUERY_WEIGHTS_MD)
+        recipe = Recipe((gy, w.at(layout(wanted, w.shape))), (gx,))
+        recipe.launch(
+            made,
+            diff_src=(describe(gx), recipe.out(0)),
+            diff_dst=(describe(gy), recipe.of(0)),
+            weights=(wanted, recipe.of(1)),
+        )
+        plans.append(recipe.plan(made.implementation))
+    return plans
+
+
+@kernel("conv_grad_weight")
+def conv_grad_weight(call: Call) -> list[Plan] | str:
+    """x (N, C, *size), gy (N, O, *out_size) -> (O, C/groups, *kernel), plain as parameters are."""
+    geometry, (x, gy) = call.geometry, call.ins
+    if why := refusal(geometry):
+        return why
+    x, gy = image(x), image(gy)
+    gw = Spec((gy.shape[1], x.shape[1] // geometry.groups, *geometry.window.kernel), x.dtype)
+    return [_grad_weight_plan(made, x, gy, gw, geometry)
+            for made in _grad_weight(x, gy, gw, geometry)]  # fmt: skip
+
+
+def _grad_weight(x, gy, gw, geometry) -> Iterator[Operation]:
+    best = operation(
+        "convolution_backward_weights", K.CONVOLUTION_DIRECT, describe(x),
+        Descriptor.anyhow(filters(gw, geometry)), None, describe(gy), *slide(geometry),
+        forward(x, gw, gy, geometry, False), dnnl.attributes(),
+    )  # fmt: skip
+    return alternatives(best)
+
+
+def _grad_weight_plan(made, x, gy, gw, geometry):
+    recipe = Recipe((x, gy), (gw,))
+    wanted = made.descriptor(K.QUERY_DIFF_WEIGHTS_MD)
+    plain = describe(gw, filters(gw, geometry))
+    direct = layout(wanted, gw.shape) == PLAIN
+    place = recipe.out(0) if direct else recipe.memory(wanted.nbytes)
+    recipe.launch(
+        made,
+        diff_weights=(wanted, place),
+        src=(describe(x), recipe.of(0)),
+        diff_dst=(describe(gy), recipe.of(1)),
+    )
+    if not direct:
+        reordered(recipe, (wanted, place), (plain, recipe.out(0)))
+    return recipe.plan(made.implementation)
