@@ -27,17 +27,22 @@ from .kernels import (
     kernel,
     parameter,
     read,
+    read_double,
     read_integer,
     share,
     thread,
     threads,
+    variant,
     write,
+    write_integer,
 )
+from .ssa import DOUBLES, Value
 from .target import BYTES, LANES, REGISTERS
-from .values import Emitter, Value
+from .values import Emitter
 
 __all__ = [
-    "BYTES", "KERNELS", "LANES", "REGISTERS", "Emitter", "Kernel", "Launch", "Operand", "Value",
-    "block", "cache_folder", "float_bits", "helper", "kernel", "parameter", "read",
-    "read_integer", "share", "thread", "threads", "write",
+    "BYTES", "DOUBLES", "KERNELS", "LANES", "REGISTERS", "Emitter", "Kernel", "Launch", "Operand",
+    "Value", "block", "cache_folder", "float_bits", "helper", "kernel", "parameter", "read",
+    "read_double", "read_integer", "share", "thread", "threads", "variant", "write",
+    "write_integer",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from time import perf_counter
+from types import FunctionType
 
 import llvmlite.binding as llvm
 import numba
@@ -19,8 +20,9 @@ from numba.core import config, types
 
 from ..folders import user_folder
 from ..lib import openmp
+from .ssa import F32, F64, I64, POINTER, Value
 from .target import CPU, LANES, REGISTERS
-from .values import F32, I64, POINTER, Emitter, Value
+from .values import Emitter
 
 for _name, _address in openmp.symbols().items():
     llvm.add_symbol(_name, _address)
@@ -31,13 +33,12 @@ threads = types.ExternalFunction("omp_get_num_threads", types.int32())
 
 
 def block(function: Callable) -> Callable:
-    """Makes ``function(emit, *int64)``, which emits vector code, callable in a kernel.
+    """Makes ``function(emit, *scalars)``, which emits vector code, callable in a kernel.
 
     The function runs once per kernel it is used in, while that is compiled; what it does to
-    Values becomes the code. It returns nothing: results go to memory.
+    Values becomes the code. It takes int64 and float32 and returns nothing: results go to memory.
     """
     names = list(inspect.signature(function).parameters)[1:]
-    signature = types.void(*[types.int64] * len(names))
 
     def generate(context, builder, _, operands):
         emit = Emitter(builder)
@@ -45,7 +46,9 @@ def block(function: Callable) -> Callable:
         return context.get_dummy_value()
 
     def typing(typingctx, *operands):
-        return signature, generate
+        floats = [isinstance(operand, types.Float) for operand in operands]
+        taken = [types.float32 if is_float else types.int64 for is_float in floats]
+        return types.void(*taken), generate
 
     order = inspect.Parameter.POSITIONAL_OR_KEYWORD
     typing.__signature__ = inspect.Signature(
@@ -84,6 +87,27 @@ def read(typingctx, address):
         return builder.load(builder.inttoptr(operands[0], POINTER), typ=F32)
 
     return types.float32(types.int64), generate
+
+
+@numba.extending.intrinsic
+def read_double(typingctx, address):
+    """The float64 at an address."""
+
+    def generate(context, builder, _, operands):
+        return builder.load(builder.inttoptr(operands[0], POINTER), typ=F64)
+
+    return types.float64(types.int64), generate
+
+
+@numba.extending.intrinsic
+def write_integer(typingctx, address, value):
+    """An int64 to an address."""
+
+    def generate(context, builder, _, operands):
+        builder.store(operands[1], builder.inttoptr(operands[0], POINTER))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
 
 
 @numba.extending.intrinsic
@@ -146,6 +170,17 @@ def kernel(function: Callable) -> Kernel:
     """
     KERNELS.append(Kernel(function))
     return KERNELS[-1]
+
+
+def variant(template: Callable, name: str, **blocks) -> Kernel:
+    """The kernel of that name that ``template`` becomes with these blocks (or other globals).
+
+    A template is a kernel's function that calls blocks which are still to be chosen; names of
+    variants differ, for the cache goes by them.
+    """
+    function = FunctionType(template.__code__, template.__globals__ | blocks, name)
+    function.__qualname__ = name
+    return kernel(function)
 
 
 def cache_folder() -> Path:

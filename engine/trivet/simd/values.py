@@ -1,4 +1,4 @@
-"""Values inside a block: SSA values of LLVM with Python's operators, and what makes them.
+"""What a block makes values with: loads, stores, constants, loops.
 
 A block is Python that runs once, while a kernel is compiled. Its loops unroll, its lists are
 registers; each operation on a Value adds one instruction to the code being emitted.
@@ -10,132 +10,22 @@ from collections.abc import Callable, Sequence
 
 import llvmlite.ir as ir
 
+from .functions import Functions
+from .ssa import (
+    DOUBLES,
+    F32,
+    I32,
+    I64,
+    INTEGERS,
+    POINTER,
+    POINTERS,
+    VECTOR,
+    Value,
+)
 from .target import LANES
 
-I1, I32, I64, F32 = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.FloatType()
-POINTER = ir.PointerType()
-VECTOR, INTEGERS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
-# Products may be joined with sums (one rounding instead of two), and the sign of zero is free;
-# order is kept, and NaN and inf are what they are.
-FREEDOM = ("contract", "nsz")
 
-
-class Value:
-    """A vector of float32 or int32, a mask, or an int64 (address, count); as LLVM's SSA value."""
-
-    __slots__ = ("emit", "ssa")
-
-    def __init__(self, emit: Emitter, ssa):
-        self.emit, self.ssa = emit, ssa
-
-    @property
-    def is_float(self) -> bool:
-        kind = self.ssa.type
-        return isinstance(getattr(kind, "element", kind), ir.FloatType)
-
-    def _like(self, other):
-        """The SSA value of another operand; a Python number in every lane."""
-        if isinstance(other, Value):
-            return other.ssa
-        kind = self.ssa.type
-        lanes = isinstance(kind, ir.VectorType)
-        return ir.Constant(kind, [other] * kind.count if lanes else other)
-
-    def _two(self, other, floats: str, integers: str, swapped: bool = False) -> Value:
-        a, b = self.ssa, self._like(other)
-        a, b = (b, a) if swapped else (a, b)
-        builder = self.emit.builder
-        if self.is_float:
-            return Value(self.emit, getattr(builder, floats)(a, b, flags=FREEDOM))
-        return Value(self.emit, getattr(builder, integers)(a, b))
-
-    def __add__(self, other):
-        return self._two(other, "fadd", "add")
-
-    __radd__ = __add__
-
-    def __sub__(self, other):
-        return self._two(other, "fsub", "sub")
-
-    def __rsub__(self, other):
-        return self._two(other, "fsub", "sub", swapped=True)
-
-    def __mul__(self, other):
-        return self._two(other, "fmul", "mul")
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other):
-        return self._two(other, "fdiv", "sdiv")
-
-    def __rtruediv__(self, other):
-        return self._two(other, "fdiv", "sdiv", swapped=True)
-
-    def __and__(self, other):
-        return Value(self.emit, self.emit.builder.and_(self.ssa, self._like(other)))
-
-    def __or__(self, other):
-        return Value(self.emit, self.emit.builder.or_(self.ssa, self._like(other)))
-
-    def __xor__(self, other):
-        return Value(self.emit, self.emit.builder.xor(self.ssa, self._like(other)))
-
-    def __lshift__(self, other):
-        return Value(self.emit, self.emit.builder.shl(self.ssa, self._like(other)))
-
-    def __rshift__(self, other):
-        """Bits move down, zeros follow."""
-        return Value(self.emit, self.emit.builder.lshr(self.ssa, self._like(other)))
-
-    def _compare(self, sign, other):
-        builder = self.emit.builder
-        if self.is_float:  # a comparison with NaN is false, but for !=
-            compare = builder.fcmp_unordered if sign == "!=" else builder.fcmp_ordered
-        else:
-            compare = builder.icmp_signed
-        return Value(self.emit, compare(sign, self.ssa, self._like(other)))
-
-    def __lt__(self, other):
-        return self._compare("<", other)
-
-    def __le__(self, other):
-        return self._compare("<=", other)
-
-    def __gt__(self, other):
-        return self._compare(">", other)
-
-    def __ge__(self, other):
-        return self._compare(">=", other)
-
-    def equals(self, other) -> Value:
-        return self._compare("==", other)
-
-    def differs(self, other) -> Value:
-        """Also true where either is NaN."""
-        return self._compare("!=", other)
-
-    def choose(self, yes: Value, no) -> Value:
-        """Where this mask (or condition) is true ``yes``, elsewhere ``no``."""
-        return Value(self.emit, self.emit.builder.select(self.ssa, yes.ssa, yes._like(no)))
-
-    def as_floats(self) -> Value:
-        """The same bits as float32."""
-        return Value(self.emit, self.emit.builder.bitcast(self.ssa, VECTOR))
-
-    def as_integers(self) -> Value:
-        """The same bits as int32."""
-        return Value(self.emit, self.emit.builder.bitcast(self.ssa, INTEGERS))
-
-    def to_floats(self) -> Value:
-        """int32 converted to float32."""
-        return Value(self.emit, self.emit.builder.sitofp(self.ssa, VECTOR))
-
-    def to_integers(self) -> Value:
-        """float32 cut to int32."""
-        return Value(self.emit, self.emit.builder.fptosi(self.ssa, INTEGERS))
-
-
-class Emitter:
+class Emitter(Functions):
     """Makes values: loads, stores, constants, functions of vectors, loops. Addresses are bytes."""
 
     def __init__(self, builder: ir.IRBuilder):
@@ -158,7 +48,7 @@ class Emitter:
     def store(self, address: Value, value: Value, mask: Value | None = None) -> None:
         """LANES float32 (or int32) to an address; lanes outside the mask stay as they are."""
         pointer = self._pointer(address)
-        if mask is None:
+        if mask is None:  # also float64
             self.builder.store(value.ssa, pointer, align=4)
             return
         kind = value.ssa.type
@@ -167,13 +57,44 @@ class Emitter:
         function = self._function(name, ir.VoidType(), kind, POINTER, I32, mask.ssa.type)
         self.builder.call(function, [value.ssa, pointer, ir.Constant(I32, 4), mask.ssa])
 
+    def load_doubles(self, address: Value) -> Value:
+        """LANES float64 from an address."""
+        return Value(self, self.builder.load(self._pointer(address), align=8, typ=DOUBLES))
+
     def broadcast(self, address: Value) -> Value:
         """The float32 at an address, in every lane."""
         return self._splat(self.builder.load(self._pointer(address), align=4, typ=F32))
 
+    def entry(self, table: Value, place: int) -> Value:
+        """Number ``place`` of a kernel's table: an address or a count."""
+        return Value(self, self.builder.load(self._pointer(table + 8 * place), typ=I64))
+
     def load_integers(self, address: Value, mask: Value | None = None) -> Value:
         """LANES int32."""
         return self.load(address, mask, INTEGERS)
+
+    def gather(self, address: Value, step: Value, mask: Value) -> Value:
+        """LANES float32, ``step`` bytes from one to the next; lanes outside the mask are 0."""
+        function = self._function(
+            f"llvm.masked.gather.v{LANES}f32.v{LANES}p0",
+            VECTOR,
+            POINTERS,
+            I32,
+            mask.ssa.type,
+            VECTOR,
+        )
+        nothing = ir.Constant(VECTOR, [0.0] * LANES)
+        places = self._places(address, step)
+        return Value(self, self.builder.call(function, [places, I32(4), mask.ssa, nothing]))
+
+    def scatter(self, address: Value, step: Value, value: Value, mask: Value) -> None:
+        """LANES float32, ``step`` bytes from one to the next; nothing outside the mask."""
+        function = self._function(
+            f"llvm.masked.scatter.v{LANES}f32.v{LANES}p0",
+            ir.VoidType(), VECTOR, POINTERS, I32, mask.ssa.type,
+        )  # fmt: skip
+        places = self._places(address, step)
+        self.builder.call(function, [value.ssa, places, I32(4), mask.ssa])
 
     def store_one(self, address: Value, value: Value) -> None:
         """Lane 0 to an address."""
@@ -190,9 +111,14 @@ class Emitter:
         """One int32 (given as 32 unsigned bits) in every lane."""
         return Value(self, ir.Constant(INTEGERS, [number] * LANES))
 
-    def spread(self, count: Value) -> Value:
-        """The low 32 bits of an int64, in every lane."""
-        return self._splat(self.builder.trunc(count.ssa, I32))
+    def spread(self, scalar: Value) -> Value:
+        """A float32, or the low 32 bits of an int64, in every lane."""
+        whole = scalar.ssa.type == I64
+        return self._splat(self.builder.trunc(scalar.ssa, I32) if whole else scalar.ssa)
+
+    def zeros(self, kind=VECTOR) -> Value:
+        """0 in every lane; ``kind=DOUBLES`` to sum in float64."""
+        return Value(self, ir.Constant(kind, [0] * LANES))
 
     def count_from(self, start: Value) -> Value:
         """int32 lanes start, start + 1, ..."""
@@ -209,20 +135,13 @@ class Emitter:
         none = ir.Constant(mask.ssa.type, [0] * LANES)
         return Value(self, self.builder.select(condition.ssa, mask.ssa, none))
 
-    def shuffle(self, value: Value, lanes: Sequence[int]) -> Value:
-        """The lanes of a vector in another order."""
+    def shuffle(self, value: Value, lanes: Sequence[int], other: Value | None = None) -> Value:
+        """The lanes of a vector in another order; lane LANES + k is lane k of the other one."""
         order = ir.Constant(INTEGERS, list(lanes))
-        return Value(self, self.builder.shuffle_vector(value.ssa, value.ssa, order))
+        other = value if other is None else other
+        return Value(self, self.builder.shuffle_vector(value.ssa, other.ssa, order))
 
     # ---- functions
-
-    def maximum(self, x: Value, bound) -> Value:
-        """The larger of the two; NaN where x is NaN."""
-        return (x < bound).choose(Value(self, x._like(bound)), x)
-
-    def minimum(self, x: Value, bound) -> Value:
-        """The smaller of the two; NaN where x is NaN."""
-        return (x > bound).choose(Value(self, x._like(bound)), x)
 
     def sqrt(self, x: Value) -> Value:
         return self._intrinsic("sqrt", x)
@@ -233,46 +152,6 @@ class Emitter:
     def round(self, x: Value) -> Value:
         """To the nearest whole number, halves to the even one."""
         return self._intrinsic("rint", x)
-
-    def high_product(self, a: Value, b: int) -> Value:
-        """The upper 32 bits of the 64-bit product of unsigned int32 lanes and a constant."""
-        wide = ir.VectorType(I64, LANES)
-        builder = self.builder
-        product = builder.mul(builder.zext(a.ssa, wide), ir.Constant(wide, [b] * LANES))
-        shifted = builder.lshr(product, ir.Constant(wide, [32] * LANES))
-        return Value(self, builder.trunc(shifted, INTEGERS))
-
-    def exp(self, x: Value) -> Value:
-        """exp within 2 units of the last place; below -87.3 it is 0, above 88.7 inf; NaN stays.
-
-        Source: Cephes' expf: x = n ln 2 + r with a polynomial of degree 6 in r.
-        """
-        held = self.minimum(self.maximum(x, -87.33654), 88.72283)
-        n = self.round(held * 1.44269504)
-        r = held - n * 0.693359375 + n * 2.12194440e-4  # ln 2 in two parts
-        p = r * 1.9875691500e-4 + 1.3981999507e-3
-        for c in (8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
-            p = p * r + c
-        y = p * r * r + r + 1.0
-        # 2**n in two factors: n reaches 128, which one exponent cannot hold
-        half = Value(self, self.builder.ashr(n.to_integers().ssa, self.integer(1).ssa))
-        rest = n.to_integers() - half
-        y = y * ((half + 127) << 23).as_floats() * ((rest + 127) << 23).as_floats()
-        y = (x > 88.72283).choose(self.constant(float("inf")), y)
-        return (x < -87.33654).choose(self.constant(0.0), y)
-
-    def sigmoid(self, x: Value) -> Value:
-        return 1.0 / (self.exp(0.0 - x) + 1.0)
-
-    def tanh(self, x: Value) -> Value:
-        """By exp; near 0, where that would cancel, by its odd polynomial (Cephes' tanhf)."""
-        square = x * x
-        p = square * -5.70498872745e-3 + 2.06390887954e-2
-        for c in (-5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1):
-            p = p * square + c
-        small = p * square * x + x
-        large = 1.0 - 2.0 / (self.exp(x * 2.0) + 1.0)
-        return (self.absolute(x) < 0.625).choose(small, large)
 
     # ---- control
 
@@ -300,7 +179,24 @@ class Emitter:
         builder.position_at_end(end)
         return results
 
+    def when(self, condition: Value, body: Callable[[], None]) -> None:
+        """``if condition: body()``, of a condition on int64."""
+        builder = self.builder
+        yes, end = builder.append_basic_block("when"), builder.append_basic_block("end")
+        builder.cbranch(condition.ssa, yes, end)
+        builder.position_at_end(yes)
+        body()
+        builder.branch(end)
+        builder.position_at_end(end)
+
     # ---- inside
+
+    def _places(self, address: Value, step: Value):
+        """The addresses of LANES elements."""
+        wide = ir.VectorType(I64, LANES)
+        counts = Value(self, ir.Constant(wide, list(range(LANES))))
+        addresses = self._splat(address.ssa) + counts * self._splat(step.ssa)
+        return self.builder.inttoptr(addresses.ssa, POINTERS)
 
     def _pointer(self, address: Value):
         return self.builder.inttoptr(address.ssa, POINTER)
