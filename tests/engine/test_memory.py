@@ -1,0 +1,88 @@
+"""Memory that comes back, and memory that captured steps do without."""
+
+import gc
+
+import numpy as np
+import pytest
+from blocked_backend import NCHW4C
+from trivet import Tensor, capture, ops, registry
+from trivet.device import _Pool
+from trivet.registry import Plan
+
+
+def test_a_freed_block_is_used_again_but_not_while_a_view_looks_at_it():
+    pool = _Pool()
+    first = pool(1_000_000)
+    view, place = np.ndarray((10,), np.float32, first, 64)[2:], first.ctypes.data
+    del first
+    second = pool(1_000_000)
+    assert second.ctypes.data != place
+    view[...] = 1
+    del view
+    assert pool(999_000).ctypes.data == place
+
+
+def test_a_pool_keeps_no_more_than_was_ever_in_use():
+    pool = _Pool()
+    for size in range(1_000_000, 9_000_000, 500_000):  # one at a time, each a size of its own
+        block = pool(size)
+        del block
+        gc.collect()
+        assert pool.used == 0 and pool.idle <= 1.25 * pool.peak
+
+
+@pytest.fixture
+def in_place(monkeypatch):
+    """relu may write over its operand."""
+    monkeypatch.setattr(registry, "_KERNELS", dict(registry._KERNELS))
+    monkeypatch.setattr(registry, "_CHOICES", {})
+    monkeypatch.setitem(registry.PREFERENCE, "cpu", ["json", "trivet.reference"])  # any module
+
+    @registry.kernel("relu", "json")
+    def relu(call):
+        (x,) = call.ins
+        return Plan(lambda y, x: np.maximum(x, 0, out=y), (x,), (x,), over=((0, 0),))
+
+
+def test_a_captured_step_works_in_place_where_nobody_reads_the_operand_again(in_place):
+    def chain(x):
+        return ops.relu(ops.relu(x * 2.0) - 1.0)
+
+    def fork(x):
+        y = x * 2.0
+        return ops.relu(y) + y  # y is read after the relu
+
+    x = Tensor(np.linspace(-2, 2, 1024, dtype="float32"))
+    for function, values in (chain, 2), (fork, 3):
+        step = capture(function)
+        for _ in range(3):
+            y = step(x)
+        assert y.numpy().tobytes() == function(x).numpy().tobytes()
+        assert step.program.arena.nbytes < (values + 1) * 4096 + 512
+
+
+def test_an_argument_is_never_written_over(in_place):
+    x = Tensor(np.linspace(-2, 2, 1024, dtype="float32"))
+    step = capture(lambda x: ops.relu(x))
+    for _ in range(3):
+        y = step(x)
+    assert (x.numpy() < 0).any() and not (y.numpy() < 0).any()
+
+
+def test_what_nobody_writes_is_reordered_once_and_again_after_a_change(monkeypatch):
+    monkeypatch.setitem(registry.PREFERENCE, "cpu", ["blocked_backend", "trivet.reference"])
+    rng = np.random.default_rng(0)
+    image = Tensor(rng.standard_normal((1, 4, 6, 6)), "float32")
+    weight = Tensor(rng.standard_normal((4, 4, 3, 3)), "float32")
+    step = capture(lambda scale: ops.conv2d(image, weight) * scale)
+    for _ in range(3):
+        y = step(Tensor(np.float32(1)))
+    # the blocked convolution wants the image as nChw4c; no replay makes it so again
+    assert all(
+        NCHW4C not in (note.plan.outs[0].layout,) or note.call.name != "reorder"
+        for note in step.program.notes
+    )
+    expected = ops.conv2d(image, weight).numpy()
+    assert np.array_equal(y.numpy(), expected)
+    image.write(image.numpy() * 2)
+    assert np.array_equal(step(Tensor(np.float32(1))).numpy(), expected * 2)
