@@ -1,0 +1,206 @@
+"""Winograd F(4x4, 3x3) convolutions: a quarter of the products of the definition.
+
+Any padding; stride and dilation 1, one group. Images travel channels last, or as a slice of
+the channels of such; filters are transformed anew by each launch.
+
+Against float64, with normal random operands, the largest error is 2e-6 to 8e-6 of the largest
+value in all three directions (16 to 128 channels); the definition's sums lose 1e-6. The tests hold
+every element to the bound that follows from the sums of absolute values on its way:
+``(terms + 32) eps |At| [(|G| |w| |Gt|) * (|Bt| |d| |B|)] |A|``.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+
+from ..lib import openmp
+from ..registry import Call, Plan
+from ..simd import BYTES, LANES, Launch, Operand, float_bits
+from ..spec import CHANNELS_LAST, PLAIN, Spec
+from .common import kernel, refusal
+from .products import SPARE
+from .winograd_kernels import (
+    GAP,
+    PRODUCTS,
+    TILE,
+    WRITE,
+    winograd_filters,
+    winograd_filters_back,
+    winograd_images,
+    winograd_sums,
+)
+
+CHANNELS = 16  # fewer, and the transforms cost more than the products that they save
+CHUNKS = 18, 36, 54, 72, 108  # tiles; multiples of the rows that the wider blocks hold
+NEAR = 2**21  # bytes of filters that stay in the second-level cache, or come from beyond for ever
+CELLS = 9  # of a filter
+ALL = float_bits(-math.inf)  # the lowest value allowed: any
+
+
+def _refusal(call: Call, channels: tuple[int, int]) -> str | None:
+    geometry, window = call.geometry, call.geometry.window
+    if why := refusal(call):
+        return why
+    if geometry.algo not in ("auto", "winograd"):
+        return f"algo is {geometry.algo!r}"
+    if (window.kernel, window.stride, window.dilation) != ((3, 3), (1, 1), (1, 1)):
+        return "Winograd needs a kernel of (3, 3), stride 1 and dilation 1"
+    if geometry.groups > 1 or geometry.flip:
+        return "one group, no flip"
+    if call.means.strict:
+        return "Winograd sums in another order than the reference"
+    if min(channels) < CHANNELS:
+        return f"fewer than {CHANNELS} channels"
+    return None
+
+
+def vectors(channels: int) -> int:
+    return -(-channels // LANES)
+
+
+def matrix(rows: int, channels: int) -> int:
+    """Bytes of the matrix of one product; ``winograd_kernels.matrix`` of the vectors."""
+    return rows * vectors(channels) * BYTES + GAP
+
+
+def _scratch(chunk: int, inputs: int, outputs: int) -> int:
+    """Bytes of a thread's left sides and results (or right sides)."""
+    return PRODUCTS * (matrix(chunk, inputs) + matrix(chunk, outputs)) + GAP
+
+
+@cache
+def constants(channels: int) -> np.ndarray:
+    """Zeros, then ones, for as many channels and a vector more. They live for ever."""
+    count = -(-(channels + 2 * LANES) // LANES) * LANES
+    return np.repeat(np.float32([0, 1]), count)
+
+
+def image(spec: Spec) -> tuple[Spec, int]:
+    """An image as a kernel takes it, and its step from pixel to pixel in bytes."""
+    if spec.pixels is None or spec.layout == PLAIN:
+        spec = spec.at(CHANNELS_LAST)
+    return spec, 4 * spec.pixels[1]
+
+
+def _grid(size, out_size, padding, pixel, out_pixel) -> tuple[int, ...]:
+    """The entries of ``winograd_kernels.Grid``."""
+    (height, width), (out_height, out_width) = size, out_size
+    rows, columns = -(-out_height // TILE), -(-out_width // TILE)
+    return (
+        rows, columns, height, width, width * pixel, pixel,
+        out_height, out_width, out_width * out_pixel, out_pixel, *padding,
+    )  # fmt: skip
+
+
+def _chunks(tiles: int, filters: int) -> list[int]:
+    """Tiles in a chunk, the best guess first: few, but where each chunk must fetch the filters."""
+    most = max(-(-tiles // openmp.threads()), SPARE)  # a thread's
+    sizes = sorted({min(chunk, most) for chunk in CHUNKS})
+    best = min(36 if filters <= NEAR else CHUNKS[-1], sizes[-1])
+    return [best, *(chunk for chunk in sizes if chunk != best)]
+
+
+class _Filter:
+    """Where the filters of a launch lie, as ``winograd_filters`` reads them; steps in bytes."""
+
+    def __init__(self, shape, turned: bool):
+        outputs, inputs = shape[:2]
+        self.steps = 36, 36 * inputs  # along axis 1, along axis 0
+        self.turned, self.cell, self.first = turned, 4, 0
+        self.inputs, self.outputs = inputs, outputs
+        if turned:
+            self.steps, self.cell, self.first = self.steps[::-1], -4, 4 * (CELLS - 1)
+            self.inputs, self.outputs = outputs, inputs
+
+
+def _images(call: Call, grid, x: Spec, y: Spec, filters: _Filter, bias: bool):
+    """Plans of y = x through the filters [+ bias]; operands x, w[, bias]."""
+    inputs, outputs = filters.inputs, filters.outputs
+    fixed = constants(max(inputs, outputs))
+    zeros, ones = fixed.ctypes.data, fixed[len(fixed) // 2 :].ctypes.data
+    ins = x, *(spec.at(PLAIN) for spec in call.ins[1:])
+    workspace, threads = 1 + len(ins), openmp.threads()
+    transformed = PRODUCTS * matrix(inputs, outputs)
+    shift = Operand(3) if bias else zeros
+
+    def plan(chunk):
+        scratch = _scratch(chunk, inputs, outputs)
+        first = winograd_filters, (
+            Operand(workspace), Operand(2, filters.first), inputs, outputs, *filters.steps,
+            filters.cell, ones,
+        )  # fmt: skip
+        second = winograd_images, (
+            *grid, Operand(0), Operand(1), Operand(workspace), shift, zeros, 0, WRITE, ALL,
+            inputs, outputs, x.shape[0], chunk, Operand(workspace, transformed), scratch, zeros,
+        )  # fmt: skip
+        run = Launch(first, second, keep=fixed)
+        name = f"winograd, {chunk} tiles"
+        return Plan(
+            run,
+            ins,
+            (y,),
+            transformed + threads * scratch,
+            bind=run.bind,
+            name=name,
+            addressed=True,
+        )
+
+    return [plan(chunk) for chunk in _chunks(x.shape[0] * grid[0] * grid[1], transformed)]
+
+
+@kernel("conv")
+def conv(call: Call) -> list[Plan] | str:
+    """x (N, C, H, W), w (O, C, 3, 3)[, bias (O,)] -> (N, O, *out_size)."""
+    (x, w, *bias), window = call.ins, call.geometry.window
+    if why := _refusal(call, w.shape[:2]):
+        return why
+    x, pixel = image(x)
+    y = Spec((x.shape[0], w.shape[0], *window.out_size), x.dtype, CHANNELS_LAST)
+    padding = window.padding[0][0], window.padding[1][0]
+    grid = _grid(window.size, window.out_size, padding, pixel, 4 * w.shape[0])
+    return _images(call, grid, x, y, _Filter(w.shape, False), bool(bias))
+
+
+@kernel("conv_grad_input")
+def conv_grad_input(call: Call) -> list[Plan] | str:
+    """gy (N, O, *out_size), w (O, C, 3, 3) -> (N, C, H, W)."""
+    (gy, w), window = call.ins, call.geometry.window
+    if why := _refusal(call, w.shape[:2]):
+        return why
+    gy, pixel = image(gy)
+    gx = Spec((gy.shape[0], w.shape[1], *window.size), gy.dtype, CHANNELS_LAST)
+    padding = 2 - window.padding[0][0], 2 - window.padding[1][0]  # may be below 0: pixels left out
+    grid = _grid(window.out_size, window.size, padding, pixel, 4 * w.shape[1])
+    return _images(call, grid, gy, gx, _Filter(w.shape, True), False)
+
+
+@kernel("conv_grad_weight")
+def conv_grad_weight(call: Call) -> list[Plan] | str:
+    """x (N, C, H, W), gy (N, O, *out_size) -> (O, C, 3, 3)."""
+    (x, gy), window = call.ins, call.geometry.window
+    inputs, outputs = x.shape[1], gy.shape[1]
+    if why := _refusal(call, (inputs, outputs)):
+        return why
+    (x, pixel), (gy, out_pixel) = image(x), image(gy)
+    gw = Spec((outputs, inputs, *window.kernel), x.dtype)
+    padding = window.padding[0][0], window.padding[1][0]
+    grid = _grid(window.size, window.out_size, padding, pixel, out_pixel)
+    fixed, threads = constants(max(inputs, outputs)), openmp.threads()
+    sums = PRODUCTS * matrix(inputs + SPARE, outputs)
+
+    def plan(chunk):
+        scratch = _scratch(chunk, inputs, outputs)
+        first = winograd_sums, (
+            *grid, Operand(1), Operand(2), Operand(3), sums, inputs, outputs, x.shape[0], chunk,
+            Operand(3, threads * sums), scratch, fixed.ctypes.data,
+        )  # fmt: skip
+        second = winograd_filters_back, (Operand(0), Operand(3), sums, inputs, outputs)
+        run = Launch(first, second, keep=fixed)
+        space = threads * (sums + scratch)
+        name = f"winograd, {chunk} tiles"
+        return Plan(run, (x, gy), (gw,), space, bind=run.bind, name=name, addressed=True)
+
+    return [plan(chunk) for chunk in _chunks(x.shape[0] * grid[0] * grid[1], sums)]
