@@ -45,44 +45,48 @@ def merge_reorders(code: Code, survivors: set[int]) -> Code:
 
 
 def join(code: Code, survivors: set[int]) -> Code:
-    """Joins a launch with the only reader of its result, where a backend offers to.
+    """Joins a launch with the only reader of its (first) result, where a backend offers to.
 
     With tuning on, only where the joined kernel measures faster than the two.
 
     The joined kernel is named ``a+b``; its geometry is both geometries and the place of a's result
-    among b's operands; its operands are a's, then b's without that one. It is taken only if it
-    accepts them as they lie.
+    among b's operands; its operands are a's, then b's without that one; its results are b's, then
+    a's others. It is taken only if it accepts the operands as they lie.
     """
     notes, specs, k = list(code.notes), list(code.specs), 0
     uses = Counter(slot for note in notes for slot in note.slots)
     viewed = {*code.views, *(owner for owner, _ in code.views.values())}
     single = {slot for slot, n in uses.items() if n == 2} - viewed - survivors  # maker and reader
-    makers = {note.outs[0]: note for note in notes if len(note.outs) == 1 and not note.plan.writes}
+    makers = {note.outs[0]: note for note in notes if note.outs and not note.plan.writes}
     while k < len(notes):
         b = notes[k]
         for at, slot in enumerate(b.ins):
             a = makers.get(slot) if slot in single else None
-            joined = a and _may_run_late(a, k, notes, code) and _joined(a, b, at)
+            place = None if a is None else _place_of_both(a, k, notes, code)
+            joined = None if place is None else _joined(a, b, at)
             if joined:
                 call, plan, slots = joined
                 if plan.workspace:
                     slots = (*slots, len(specs))
                     specs.append(Spec((plan.workspace,), "uint8"))
-                notes[k] = Note(call, plan, slots, b.line)
-                if len(b.outs) == 1:
-                    makers[b.outs[0]] = notes[k]
-                notes.remove(a)
-                k -= 2  # look at the joined launch again: chains grow link by link
+                notes[place] = makers[b.outs[0]] = Note(call, plan, slots, b.line)
+                del notes[k if place < k else notes.index(a)]
+                k = place - 2  # look at the joined launch again: chains grow link by link
                 break
-        k += 1
+        k = max(k + 1, 0)
     return replace(code, notes=notes, specs=specs)
 
 
-def _may_run_late(a: Note, k: int, notes: list[Note], code: Code) -> bool:
-    """Whether nobody writes what launch a reads before launch k."""
-    read = {code.owner(slot) for slot in a.ins}
-    between = (n.written for n in notes[notes.index(a) + 1 : k])
-    return not any(code.owner(slot) in read for written in between for slot in written)
+def _place_of_both(a: Note, k: int, notes: list[Note], code: Code) -> int | None:
+    """Where launch a and launch k, which reads it, may run as one: late, early, or nowhere."""
+    early = notes.index(a)
+    between = notes[early + 1 : k]
+    written = {code.owner(slot) for note in between for slot in note.written}
+    touched = {code.owner(slot) for note in between for slot in note.slots}
+    if not written & set(map(code.owner, a.ins)) and not touched & set(map(code.owner, a.outs)):
+        return k
+    others = {code.owner(slot) for slot in notes[k].ins if slot != a.outs[0]}
+    return None if written & others else early
 
 
 def _joined(a: Note, b: Note, at: int) -> tuple[Call, Plan, tuple[int, ...]] | None:
@@ -90,16 +94,19 @@ def _joined(a: Note, b: Note, at: int) -> tuple[Call, Plan, tuple[int, ...]] | N
         return None
     ins = (*a.ins, *b.ins[:at], *b.ins[at + 1 :])
     specs = (*a.plan.ins, *b.plan.ins[:at], *b.plan.ins[at + 1 :])
+    outs = (*b.plan.outs, *a.plan.outs[1:])
     name, geometry = f"{a.call.name}+{b.call.name}", (a.call.geometry, b.call.geometry, at)
     call = replace(b.call, name=name, ins=specs, geometry=geometry)
-    answers = (registry.ask(backend, call) for backend in registry.PREFERENCE[call.device])
+    # what a made beside its result may be for its own backend alone
+    order = [a.plan.backend] if a.plan.outs[1:] else registry.PREFERENCE[call.device]
+    answers = (registry.ask(backend, call) for backend in order)
     plans = [p for answer in answers if not isinstance(answer, str) for p in answer]
-    plans = [p for p in plans if (p.ins, p.outs) == (specs, b.plan.outs)]
+    plans = [p for p in plans if (p.ins, p.outs) == (specs, outs)]
     if plans and call.means.tuned:
         joined = tuning.pick(call, plans)
         apart = tuning.seconds(a.call, [a.plan])[0] + tuning.seconds(b.call, [b.plan])[0]
         plans = [joined] if tuning.seconds(call, [joined])[0] < apart else []
-    return (call, plans[0], (*b.outs, *ins)) if plans else None
+    return (call, plans[0], (*b.outs, *a.outs[1:], *ins)) if plans else None
 
 
 def overlay(code: Code, survivors: set[int], outside: Container[int]) -> Code:
