@@ -86,3 +86,35 @@ def test_what_nobody_writes_is_reordered_once_and_again_after_a_change(monkeypat
     assert np.array_equal(y.numpy(), expected)
     image.write(image.numpy() * 2)
     assert np.array_equal(step(Tensor(np.float32(1))).numpy(), expected * 2)
+
+
+def test_what_only_grows_is_copied_once():
+    weights = [Tensor(np.full(6, k + 1.0)) for k in range(4)]
+
+    def block(x):
+        """Each layer reads all before it and appends a value of its own; images of one axis."""
+        for weight in weights:
+            y = ops.relu(x) * weight  # (N, C, 6)
+            x = ops.concat([x, y[:, :2]], axis=1)
+        return x * 2.0
+
+    x = Tensor(np.random.default_rng(0).standard_normal((3, 2, 6)))
+    step = capture(block)
+    for _ in range(3):
+        y = step(x)
+    assert y.numpy().tobytes() == block(x).numpy().tobytes()
+    names = [note.call.name for note in step.program.notes]
+    assert "concat" not in names and names.count("reorder") == 5
+
+
+def test_what_grows_is_left_alone_where_a_reader_wants_it_whole():
+    def block(x):
+        first = ops.concat([x, x * 2.0], axis=1)
+        second = ops.concat([first, x * 3.0], axis=1)
+        return second + ops.reshape(first, (3, 4, 6)).sum()  # reshaping needs plain memory
+
+    x = Tensor(np.random.default_rng(0).standard_normal((3, 2, 6)))
+    step = capture(block)
+    for _ in range(3):
+        y = step(x)
+    assert y.numpy().tobytes() == block(x).numpy().tobytes()

@@ -7,6 +7,7 @@ from ..device import Buffer, empty
 from ..launch import Note, Trace, operands
 from . import passes
 from .arena import lifetimes, place
+from .grow import grow
 
 
 class Program:
@@ -16,6 +17,7 @@ class Program:
         survivors = {trace.owner(trace.slot(b)) for b in results} | trace.outside.keys()
         code = passes.Code(trace.notes, list(trace.specs), dict(trace.views))
         code = passes.merge_reorders(code, survivors)
+        code = grow(code, survivors, trace.outside)
         if fuse:
             code = passes.join(code, survivors)
         code, hoisted = passes.hoist(code, survivors, trace.outside)
