@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from legs import BLOCKED, CPU, REFERENCE
 from trivet import Tensor, capture, grad, ops, registry
 from trivet.errors import GradientError
 from trivet.ops.dropout import seed
@@ -12,7 +13,6 @@ ALL = [
     for name, (function, samples) in ops.OPS.items()
     for i, sample in enumerate(samples(np.random.default_rng(0)))
 ]
-REFERENCE, BLOCKED = ["trivet.reference"], ["blocked_backend", "trivet.reference"]
 ROUNDING = {"float32": 2e-5, "float16": 2e-2, "bfloat16": 1.5e-1}  # of values of order one
 
 
@@ -127,14 +127,14 @@ def test_gradient_matches_central_differences(function, sample):
         assert found == pytest.approx(numeric, rel=tolerance, abs=tolerance)
 
 
-def first_derivative(function, sample, args, create_graph):
+def first_derivative(function, sample, args, create_graph, dtype="float64"):
     """The gradient of sum(y**3), which bends even where y is linear, summed with weights."""
     xs, bent = leaves(sample, args), 0.0
     for y in outputs(function(*args, **sample.kwargs)):
         bent = (y * y * y).sum() + bent if y.requires_grad else bent
     rng, total = np.random.default_rng(3), 0.0
     for g in grad(bent, xs, create_graph=create_graph):
-        total = (g * Tensor(rng.standard_normal(g.shape))).sum() + total
+        total = (g * Tensor(rng.standard_normal(g.shape), dtype)).sum() + total
     return total, xs
 
 
@@ -150,6 +150,19 @@ def test_second_derivative_matches_central_differences(function, sample):
         assert found == pytest.approx(numeric, rel=1e-5, abs=1e-5)
 
 
+@twice
+def test_second_derivatives_of_the_fast_leg_agree_with_float64(function, sample, monkeypatch):
+    if not sample.narrow:
+        pytest.skip("its samples are about float64")
+    total, xs = first_derivative(function, sample, tensors(sample), True)
+    expected = [g.numpy() for g in grad(total, xs)]
+    monkeypatch.setitem(registry.PREFERENCE, "cpu", CPU)
+    total, xs = first_derivative(function, sample, tensors(sample, "float32"), True, "float32")
+    for wide, g in zip(expected, grad(total, xs), strict=True):
+        scale = max(1.0, np.abs(wide).max(initial=0.0))
+        np.testing.assert_allclose(g.numpy(), wide, rtol=1e-3, atol=1e-3 * scale)
+
+
 @once
 def test_a_missing_second_derivative_is_an_error_not_zero(function, sample):
     total, xs = first_derivative(function, sample, tensors(sample), True)
@@ -157,11 +170,16 @@ def test_a_missing_second_derivative_is_an_error_not_zero(function, sample):
         grad(total, xs)
 
 
-@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize(
+    "leg, dtype",
+    [*((REFERENCE, dtype) for dtype in ROUNDING), (CPU, "float32")],
+    ids=[*ROUNDING, "float32-cpu"],
+)
 @pure
-def test_narrower_floats_agree_with_float64(function, sample, dtype):
+def test_narrower_floats_agree_with_float64(function, sample, dtype, leg, monkeypatch):
     if not sample.narrow:
         pytest.skip("its samples are about float64")
+    monkeypatch.setitem(registry.PREFERENCE, "cpu", leg)
     tolerance = ROUNDING[dtype]
     expected = run(function, sample, tensors(sample))
     for wide, t in zip(expected, run(function, sample, tensors(sample, dtype)), strict=True):
@@ -192,7 +210,9 @@ def test_views_give_the_same_as_plain_tensors(function, sample):
         np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("backends", [REFERENCE, BLOCKED], ids=["reference", "blocked"])
+@pytest.mark.parametrize(
+    "backends", [REFERENCE, BLOCKED, CPU], ids=["reference", "blocked", "cpu"]
+)
 @valid
 def test_a_captured_op_gives_the_bits_of_eager(function, sample, backends, monkeypatch):
     monkeypatch.setitem(registry.PREFERENCE, "cpu", backends)
@@ -209,11 +229,13 @@ def test_a_captured_op_gives_the_bits_of_eager(function, sample, backends, monke
     assert results(capture) == results(lambda step: step)
 
 
+@pytest.mark.parametrize("backends", [BLOCKED, CPU], ids=["blocked", "cpu"])
 @pure
-def test_another_backend_agrees_with_the_reference(function, sample, monkeypatch):
+def test_another_backend_agrees_with_the_reference(function, sample, backends, monkeypatch):
+    monkeypatch.setitem(registry.PREFERENCE, "cpu", REFERENCE)
     seed(0)
     expected = [t.numpy() for t in run(function, sample, tensors(sample, "float32"))]
-    monkeypatch.setitem(registry.PREFERENCE, "cpu", BLOCKED)
+    monkeypatch.setitem(registry.PREFERENCE, "cpu", backends)
     seed(0)
     for a, t in zip(expected, run(function, sample, tensors(sample, "float32")), strict=True):
         np.testing.assert_allclose(t.numpy(), a, rtol=1e-4, atol=1e-4)
