@@ -22,6 +22,7 @@ from .kernels import (
     Operand,
     block,
     cache_folder,
+    double_bits,
     float_bits,
     helper,
     kernel,
@@ -42,7 +43,7 @@ from .values import Emitter
 
 __all__ = [
     "BYTES", "DOUBLES", "KERNELS", "LANES", "REGISTERS", "Emitter", "Kernel", "Launch", "Operand",
-    "Value", "block", "cache_folder", "float_bits", "helper", "kernel", "parameter", "read",
+    "Value", "block", "cache_folder", "double_bits", "float_bits", "helper", "kernel", "parameter", "read",
     "read_double", "read_integer", "share", "thread", "threads", "variant", "write",
     "write_integer",
 ]  # fmt: skip

@@ -204,6 +204,11 @@ def float_bits(number: float) -> int:
     return struct.unpack("<q", struct.pack("<fI", number, 0))[0]
 
 
+def double_bits(number: float) -> int:
+    """A float64 as an entry of a table: ``emit.broadcast_double`` reads it from there."""
+    return struct.unpack("<q", struct.pack("<d", number))[0]
+
+
 class Operand(int):
     """An entry of a table: the address of a plan's operand (outs, ins, workspace), plus bytes."""
 

@@ -14,6 +14,7 @@ from .functions import Functions
 from .ssa import (
     DOUBLES,
     F32,
+    F64,
     I32,
     I64,
     INTEGERS,
@@ -64,6 +65,10 @@ class Emitter(Functions):
     def broadcast(self, address: Value) -> Value:
         """The float32 at an address, in every lane."""
         return self._splat(self.builder.load(self._pointer(address), align=4, typ=F32))
+
+    def broadcast_double(self, address: Value) -> Value:
+        """The float64 at an address, in every lane."""
+        return self._splat(self.builder.load(self._pointer(address), align=8, typ=F64))
 
     def entry(self, table: Value, place: int) -> Value:
         """Number ``place`` of a kernel's table: an address or a count."""
@@ -179,6 +184,31 @@ class Emitter(Functions):
         builder.position_at_end(end)
         return results
 
+    def repeat(
+        self, count: Value, start: Sequence[Value], body: Callable[..., list[Value]]
+    ) -> list[Value]:
+        """As ``loop``, but count may be 0."""
+        builder = self.builder
+        before = builder.block
+        head = builder.append_basic_block("repeat")
+        inside, end = builder.append_basic_block("body"), builder.append_basic_block("end")
+        builder.branch(head)
+        builder.position_at_end(head)
+        k = builder.phi(I64)
+        k.add_incoming(ir.Constant(I64, 0), before)
+        carried = [builder.phi(value.ssa.type) for value in start]
+        for phi, value in zip(carried, start):
+            phi.add_incoming(value.ssa, before)
+        builder.cbranch(builder.icmp_signed("<", k, count.ssa), inside, end)
+        builder.position_at_end(inside)
+        results = body(*(Value(self, phi) for phi in carried))
+        k.add_incoming(builder.add(k, ir.Constant(I64, 1)), builder.block)
+        for phi, value in zip(carried, results, strict=True):
+            phi.add_incoming(value.ssa, builder.block)
+        builder.branch(head)
+        builder.position_at_end(end)
+        return [Value(self, phi) for phi in carried]
+
     def when(self, condition: Value, body: Callable[[], None]) -> None:
         """``if condition: body()``, of a condition on int64."""
         builder = self.builder
@@ -215,5 +245,6 @@ class Emitter(Functions):
 
     def _intrinsic(self, name, x: Value) -> Value:
         kind = x.ssa.type
-        function = self._function(f"llvm.{name}.v{LANES}f32", kind, kind)
+        element = "f64" if kind == DOUBLES else "f32"
+        function = self._function(f"llvm.{name}.v{LANES}{element}", kind, kind)
         return Value(self, self.builder.call(function, [x.ssa]))
