@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import llvmlite.ir as ir
 
-from .ssa import INTEGERS, WIDE, Value
+from .ssa import INTEGERS, Value
 from .target import LANES
 
 
@@ -29,19 +29,18 @@ class Functions:
         """The smaller of the two; NaN where either is NaN."""
         return ((a < b) | a.differs(a)).choose(a, b)
 
-    def products(self, a: Value, b: int) -> tuple[Value, Value]:
-        """The upper and the lower 32 bits of unsigned int32 lanes times a constant."""
-        builder, word = self.builder, ir.Constant(WIDE, [32] * LANES)
-        product = builder.mul(builder.zext(a.ssa, WIDE), ir.Constant(WIDE, [b] * LANES))
-        upper = builder.trunc(builder.lshr(product, word), INTEGERS)
-        return Value(self, upper), Value(self, builder.trunc(product, INTEGERS))
+    def total(self, x: Value) -> Value:
+        """The sum of all lanes, in every lane."""
+        return self._folded(x, lambda a, b: a + b)
 
-    def total(self, x: Value, kind: str = "fadd") -> Value:
-        """The sum of all lanes, in every lane; ``kind="max"`` the largest (NaN if any is)."""
+    def largest(self, x: Value) -> Value:
+        """The largest of all lanes, in every lane; NaN if any is."""
+        return self._folded(x, self.larger)
+
+    def _folded(self, x, function):
         step = LANES // 2
         while step:
-            other = self.shuffle(x, [(k + step) % LANES for k in range(LANES)])
-            x = x + other if kind == "fadd" else self.larger(x, other)
+            x = function(x, self.shuffle(x, [(k + step) % LANES for k in range(LANES)]))
             step //= 2
         return x
 

@@ -137,9 +137,15 @@ class Value:
         return Value(self.emit, self.emit.builder.fptosi(self.ssa, INTEGERS))
 
     def widened(self) -> Value:
-        """float32 converted to float64, which takes twice the registers."""
-        return Value(self.emit, self.emit.builder.fpext(self.ssa, DOUBLES))
+        """float32 as float64, unsigned int32 as int64: twice the registers."""
+        builder = self.emit.builder
+        if self.is_float:
+            return Value(self.emit, builder.fpext(self.ssa, DOUBLES))
+        return Value(self.emit, builder.zext(self.ssa, WIDE))
 
     def narrowed(self) -> Value:
-        """float64 rounded to float32."""
-        return Value(self.emit, self.emit.builder.fptrunc(self.ssa, VECTOR))
+        """float64 rounded to float32; the low 32 bits of int64."""
+        builder = self.emit.builder
+        if self.is_float:
+            return Value(self.emit, builder.fptrunc(self.ssa, VECTOR))
+        return Value(self.emit, builder.trunc(self.ssa, INTEGERS))

@@ -177,9 +177,7 @@ def _finish_block(made: ColumnSums):
         sums = emit.loop(parts, start, body)[1:]
         mask, first = emit.first(count), 4 + made.results
         behind = first + made.columns
-        vectors = [
-            emit.load(emit.entry(table, k) + column * 4, mask) for k in range(first, behind)
-        ]
+        vectors = [emit.load(emit.entry(table, k) + column * 4, mask) for k in range(first, behind)]
         options = [emit.broadcast_double(table + 8 * (behind + k)) for k in range(made.options)]
         made_of = made.finish(emit, *sums, *vectors, *options)
         for k, value in enumerate([made_of] if isinstance(made_of, Value) else made_of):
