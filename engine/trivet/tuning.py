@@ -97,8 +97,13 @@ def _array(memory, spec: Spec):
 
 
 def file() -> Path:
-    """Where the results for this machine and this number of threads are kept."""
-    return user_folder() / "plans" / f"{_machine()}-{openmp.threads()}t.jsonl"
+    """Where the results for this machine and this number of threads are kept.
+
+    ``TRIVET_PLANS`` names another folder than the one below trivet's cache: a benchmark gives all
+    its jobs one of their own, so that what was checked is what is timed.
+    """
+    folder = Path(os.environ.get("TRIVET_PLANS") or user_folder() / "plans")
+    return folder / f"{_machine()}-{openmp.threads()}t.jsonl"
 
 
 def _machine() -> str:

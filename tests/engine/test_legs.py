@@ -1,0 +1,75 @@
+"""The CPU's legs: the same numbers whichever of their libraries are installed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from legs import CPU, REFERENCE
+
+ROOT = Path(__file__).parents[2]
+STEPS = """
+import json, sys
+for name in json.loads(sys.argv[1]):
+    sys.modules[name] = None  # as if it were not installed
+import numpy as np, trivet
+from trivet import Tensor, ops, optim, registry, zoo
+registry.PREFERENCE["cpu"] = json.loads(sys.argv[2])
+rng = np.random.default_rng(0)
+trivet.seed(0)
+net = zoo.cnn_cifar10()
+rule = optim.SGD(net.parameters(), 0.01, momentum=0.9)
+x, y = Tensor(rng.random((8, 3, 32, 32), np.float32)), Tensor(rng.integers(0, 10, 8))
+losses = []
+for _ in range(3):
+    rule.zero_grad()
+    loss = ops.cross_entropy(net(x), y)
+    loss.backward()
+    rule.step()
+    losses.append(loss.item())
+print(json.dumps([losses, trivet.explain()]))
+"""
+
+
+def steps(*hidden, legs=CPU, **environment):
+    """Losses of three training steps, and the description of the machine."""
+    output = subprocess.run(
+        [sys.executable, "-c", STEPS, json.dumps(hidden), json.dumps(legs)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "engine"), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_a_leg_without_one_of_its_libraries_says_so_and_computes_the_same():
+    expected, _ = steps(legs=REFERENCE)
+    for hidden, said in ((), "trivet.native: there"), (("numba",), "Expected Numba"):
+        losses, text = steps(*hidden)
+        assert losses == pytest.approx(expected, rel=1e-4)
+        assert said in text
+    losses, _ = steps(legs=["trivet.native", "trivet.reference"])  # no oneDNN on this platform
+    assert losses == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_one_thread_and_narrow_vectors_compute_the_same(tmp_path):
+    expected, _ = steps()
+    narrow = dict(OMP_NUM_THREADS="1", TRIVET_LANES="4", TRIVET_CACHE=str(tmp_path))
+    losses, text = steps(**narrow)
+    assert losses == pytest.approx(expected, rel=1e-4)
+    assert "threads: 1\n" in text and "vectors: 4 float32" in text
+
+
+@pytest.mark.parametrize(
+    "name, value", [("OMP_NUM_THREADS", "many"), ("TRIVET_LANES", "7")], ids=["threads", "lanes"]
+)
+def test_settings_that_make_no_sense_are_refused_with_the_fix(name, value):
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        steps(**{name: value})
+    assert f"{name} " in error.value.stderr and f"got '{value}'" in error.value.stderr
+    assert "Fix: " in error.value.stderr
