@@ -46,6 +46,10 @@ def kernel(name: str, *, private: bool = False):
                 return answer(call)
             except Refused as why:
                 return str(why)
+            except dnnl.DnnlError as error:  # steps that no descriptor can express, say
+                if error.status not in ("unimplemented", "invalid_arguments"):
+                    raise
+                return f"oneDNN: {error.status}"
 
         registry.kernel(name, backend=__package__)(guarded)
         return answer
@@ -146,13 +150,14 @@ def alternatives(best: Operation):
 class OnArrays:
     """NumPy on some of a plan's memory, for the few numbers between two launches."""
 
-    def __init__(self, function, views: list[tuple[int, int, tuple[int, ...]]]):
-        self.function, self.views = function, views
+    def __init__(self, function, views: list[tuple[int, int, tuple[int, ...], str]]):
+        self.function, self.views = function, views  # index, offset, shape, dtype
 
     def _arrays(self, addresses):
-        for place, offset, shape in self.views:
-            raw = (ctypes.c_float * math.prod(shape)).from_address(addresses[place] + offset)
-            yield np.frombuffer(raw, np.float32).reshape(shape)
+        for place, offset, shape, dtype in self.views:
+            nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+            raw = (ctypes.c_char * nbytes).from_address(addresses[place] + offset)
+            yield np.frombuffer(raw, dtype).reshape(shape)
 
     def run(self, *addresses: int) -> None:
         with np.errstate(all="ignore"):  # inf and nan are results
@@ -216,9 +221,10 @@ class Recipe:
         self._steps.append(step)
         return made
 
-    def arrays(self, function, *places: tuple[Place, tuple[int, ...]]) -> None:
-        """Adds a NumPy function of float32 arrays of these shapes."""
-        views = [(p.index, p.offset, shape) for p, shape in places]
+    def arrays(self, function, *places: tuple[Place, tuple[int, ...]], dtypes=()) -> None:
+        """Adds a NumPy function of arrays of these shapes, float32 unless dtypes are given."""
+        dtypes = dtypes or ("float32",) * len(places)
+        views = [(p.index, p.offset, shape, t) for (p, shape), t in zip(places, dtypes)]
         self._steps.append(lambda: OnArrays(function, views))
 
     def plan(self, name: str, over: tuple[tuple[int, int], ...] = ()) -> Plan:

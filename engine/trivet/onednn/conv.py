@@ -38,12 +38,16 @@ def slide(geometry: Convolution) -> tuple:
     return tuple(dnnl.dims(n) for n in numbers)
 
 
-def forward(x: Spec, w: Spec, y: Spec, geometry: Convolution, bias: bool, *post_ops) -> Operation:
+def forward(
+    x: Spec, w: Spec, y: Spec, geometry: Convolution, bias: bool, *post_ops, as_it_lies=False
+) -> Operation:
+    """The operation, with filters in the layout that oneDNN likes best, or as they lie."""
     b = Descriptor.strided(w.shape[:1], (1,)) if bias else None
+    shape = filters(w, geometry)
     return operation(
         "convolution_forward", K.FORWARD_TRAINING, K.CONVOLUTION_DIRECT, describe(x),
-        Descriptor.anyhow(filters(w, geometry)), b, describe(y), *slide(geometry),
-        dnnl.attributes(*post_ops),
+        describe(w, shape) if as_it_lies else Descriptor.anyhow(shape), b, describe(y),
+        *slide(geometry), dnnl.attributes(*post_ops),
     )  # fmt: skip
 
 
