@@ -3,24 +3,30 @@
 Blocks of rows x vectors were measured on one thread of Sapphire Rapids with full-width AVX-512
 (depth 100, B in the first-level cache): 9x3, 6x4 and 5x5 reach 0.89 of what a loop of nothing but
 FMA does, 14x2 0.80, 16x1 0.74. One more register than there are, and LLVM spills: half as fast.
+
+Steps are in bytes. No value depends on how rows and columns are shared out.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
-from ..simd import BYTES, REGISTERS, block, helper
+from ..simd import BYTES, LANES, REGISTERS, block, helper
 
 # Vectors of a panel: rows of C held; rows * vectors + vectors + 1 fit in the registers.
 BLOCKS = {1: 16, 2: 14, 3: 9, 4: 6, 5: 5} if REGISTERS == 32 else {1: 12, 2: 6, 3: 4}
 WIDEST = max(BLOCKS)  # vectors
 HELD = (0, *BLOCKS.values())  # the same for compiled code
-SPARE = max(HELD)  # rows of room that a block may need beyond the last
+DEPTH = 256  # most rows of B at a time: a panel of them stays in the caches near by
+CHUNK = 72  # rows of A that meet each panel in turn
+LONG = 128  # rows of both at a time where A is transposed
 
 
-def _register_block(emit, rows, width, a, a_row, a_depth, b, b_depth, c, c_row, depth, adds):
-    places = [c + c_row * r + BYTES * v for r in range(rows) for v in range(width)]
-    start = [emit.load(place) if adds else emit.constant(0.0) for place in places]
+def _register_block(emit, rows, width, a, a_row, a_depth, b, b_depth, c, c_row, n, more, skip, m):
+    """``rows`` of C, of which the first ``skip`` are not stored; m columns from c on are there."""
+    places = [[c + c_row * r + BYTES * v for v in range(width)] for r in range(rows)]
+    nothing = emit.constant(0.0)
+    start = [emit.load(place) if more else nothing for row in places for place in row]
 
     def step(a, b, *sums):
         vectors = [emit.load(b + BYTES * v) for v in range(width)]
@@ -30,26 +36,58 @@ def _register_block(emit, rows, width, a, a_row, a_depth, b, b_depth, c, c_row, 
             new += [sums[r * width + v] + x * vectors[v] for v in range(width)]
         return [a + a_depth, b + b_depth, *new]
 
-    for place, total in zip(places, emit.loop(depth, [a, b, *start], step)[2:]):
-        emit.store(place, total)
+    sums = emit.loop(n, [a, b, *start], step)[2:]
+
+    def store(r, mask=None):
+        for v, place in enumerate(places[r]):
+            emit.store(place, sums[r * width + v], mask if v == width - 1 else None)
+
+    def store_all():
+        for r in range(rows):
+            store(r)
+
+    def store_some():
+        mask = emit.first(m - (width - 1) * LANES)
+        for r in range(rows):
+            emit.when(skip <= r, partial(store, r, mask))
+
+    whole = (m >= width * LANES) & skip.equals(0)
+    emit.when(whole, store_all)
+    emit.when(whole.equals(0), store_some)
 
 
-def _any_width(emit, vectors, *operands):
-    for width, rows in BLOCKS.items():
-        fixed = partial(_register_block, emit, rows, width, *operands)
-        emit.when(vectors.equals(width), fixed)
+def _any_block(emit, rows, width, *operands):
+    for vectors, held in BLOCKS.items():
+        for count in (held, 1):
+            fixed = partial(_register_block, emit, count, vectors, *operands)
+            emit.when(width.equals(vectors) & rows.equals(count), fixed)
 
 
 @block
-def _product(emit, vectors, a, a_row, b, b_depth, c, c_row, depth):
+def _first(emit, rows, width, a, a_row, b, b_depth, c, c_row, n, skip, m):
     """C = A B; the depth of A is contiguous."""
-    _any_width(emit, vectors, a, a_row, 4, b, b_depth, c, c_row, depth, False)
+    _any_block(emit, rows, width, a, a_row, 4, b, b_depth, c, c_row, n, False, skip, m)
 
 
 @block
-def _more_turned(emit, vectors, a, a_depth, b, b_depth, c, c_row, depth):
+def _more(emit, rows, width, a, a_row, b, b_depth, c, c_row, n, skip, m):
+    """C += A B; the depth of A is contiguous."""
+    _any_block(emit, rows, width, a, a_row, 4, b, b_depth, c, c_row, n, True, skip, m)
+
+
+@block
+def _more_turned(emit, rows, width, a, a_depth, b, b_depth, c, c_row, n, skip, m):
     """C += A B; the rows of A are contiguous."""
-    _any_width(emit, vectors, a, 4, a_depth, b, b_depth, c, c_row, depth, True)
+    _any_block(emit, rows, width, a, 4, a_depth, b, b_depth, c, c_row, n, True, skip, m)
+
+
+@block
+def pack_vector(emit, source, step, to, count):
+    """A vector, the first ``count`` lanes from places ``step`` apart, the others 0."""
+    mask = emit.first(count)
+    near = step.equals(4)
+    emit.when(near, lambda: emit.store(to, emit.load(source, mask)))
+    emit.when(near.equals(0), lambda: emit.store(to, emit.gather(source, step, mask)))
 
 
 @helper
@@ -60,36 +98,88 @@ def panel(vectors):
 
 
 @helper
-def multiply(a, a_row, b, c, c_row, rows, depth, vectors):
-    """C (rows, vectors) = A (rows, depth) B (depth, vectors).
-
-    B lies in panels, one after the other: of each row of B the panel's vectors. Steps in bytes.
-    The last block of rows repeats some of the one before; with fewer rows than a block holds, A
-    and C need room for a whole one, ``SPARE``.
-    """
-    while vectors > 0:
-        width = panel(vectors)
-        held = HELD[width]
-        for r in range(0, rows, held):
-            first = max(min(r, rows - held), 0)
-            _product(
-                width, a + first * a_row, a_row, b, width * BYTES, c + first * c_row, c_row, depth
-            )
-        b += depth * width * BYTES
-        c += width * BYTES
-        vectors -= width
+def deep(depth):
+    """Rows of B at a time: as even as can be."""
+    parts = (depth + DEPTH - 1) // DEPTH
+    return (depth + parts - 1) // parts
 
 
 @helper
-def add_turned(a, a_depth, b, b_depth, c, c_row, rows, depth, vectors):
-    """C (rows, vectors) += A (depth, rows) transposed, times B (depth, vectors).
+def packed(k, depth, vectors, done, width):
+    """Where row k of a panel of ``width`` vectors lies, behind ``done`` others, in packed B.
 
-    Steps in bytes. A and C need room for up to ``SPARE`` rows too many.
+    B lies in parts of ``deep`` rows, each of them in panels, one after the other.
     """
-    while vectors > 0:
-        width = panel(vectors)
-        for r in range(0, rows, HELD[width]):
-            _more_turned(width, a + 4 * r, a_depth, b, b_depth, c + r * c_row, c_row, depth)
-        b += width * BYTES
-        c += width * BYTES
-        vectors -= width
+    part = deep(depth)
+    first = k // part * part
+    rows = min(part, depth - first)
+    return (first * vectors + rows * done + (k - first) * width) * BYTES
+
+
+@helper
+def pack(b, b_depth, b_column, depth, columns, to, me, all_threads):
+    """A thread's share of B (depth, columns) from any steps into panels, zeros behind the end."""
+    vectors = (columns + LANES - 1) // LANES
+    for k in range(depth * me // all_threads, depth * (me + 1) // all_threads):
+        done = 0
+        while done < vectors:
+            width = panel(vectors - done)
+            place = to + packed(k, depth, vectors, done, width)
+            for v in range(width):
+                first = (done + v) * LANES
+                source = b + k * b_depth + first * b_column
+                pack_vector(source, b_column, place + v * BYTES, columns - first)
+            done += width
+
+
+@helper
+def _panels(a, a_row, b, c, c_row, rows, depth, columns, more):
+    """C = A B, or C += A B, of one part of packed B."""
+    left = (columns + LANES - 1) // LANES
+    while left > 0:
+        width = panel(left)
+        held = HELD[width] if rows >= HELD[width] else 1
+        step = width * BYTES
+        for r in range(0, rows, held):
+            row = min(r, rows - held)  # the last block repeats some of the rows before it
+            x, y = a + row * a_row, c + row * c_row
+            if more:
+                _more(held, width, x, a_row, b, step, y, c_row, depth, r - row, columns)
+            else:
+                _first(held, width, x, a_row, b, step, y, c_row, depth, r - row, columns)
+        b += depth * step
+        c += step
+        columns -= width * LANES
+        left -= width
+
+
+@helper
+def multiply(a, a_row, b, c, c_row, rows, depth, columns, more):
+    """C (rows, columns) = A (rows, depth) B, or C += A B if there is ``more``; B as ``packed``."""
+    part, vectors = deep(depth), (columns + LANES - 1) // LANES
+    for k in range(0, depth, part):
+        n = min(part, depth - k)
+        for r in range(0, rows, CHUNK):
+            _panels(
+                a + r * a_row + 4 * k, a_row, b + k * vectors * BYTES, c + r * c_row, c_row,
+                min(CHUNK, rows - r), n, columns, more or k > 0,
+            )  # fmt: skip
+
+
+@helper
+def add_turned(a, a_depth, b, b_depth, c, c_row, rows, depth, columns):
+    """C (rows, columns) += A (depth, rows) transposed, times B (depth, columns) as it lies."""
+    for k in range(0, depth, LONG):
+        n, left, done = min(LONG, depth - k), (columns + LANES - 1) // LANES, 0
+        while left > 0:
+            width = panel(left)
+            held = HELD[width] if rows >= HELD[width] else 1
+            for r in range(0, rows, held):
+                row = min(r, rows - held)
+                _more_turned(
+                    held, width, a + k * a_depth + 4 * row, a_depth,
+                    b + k * b_depth + 4 * done, b_depth, c + row * c_row + 4 * done, c_row,
+                    n, r - row, columns - done,
+                )  # fmt: skip
+            done += width * LANES
+            left -= width

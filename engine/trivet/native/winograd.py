@@ -21,7 +21,6 @@ from ..registry import Call, Plan
 from ..simd import BYTES, LANES, Launch, Operand, float_bits
 from ..spec import CHANNELS_LAST, PLAIN, Spec
 from .common import kernel, refusal
-from .products import SPARE
 from .winograd_kernels import (
     GAP,
     PRODUCTS,
@@ -97,7 +96,7 @@ def _grid(size, out_size, padding, pixel, out_pixel) -> tuple[int, ...]:
 
 def _chunks(tiles: int, filters: int) -> list[int]:
     """Tiles in a chunk, the best guess first: few, but where each chunk must fetch the filters."""
-    most = max(-(-tiles // openmp.threads()), SPARE)  # a thread's
+    most = -(-tiles // openmp.threads())  # of a thread
     sizes = sorted({min(chunk, most) for chunk in CHUNKS})
     best = min(36 if filters <= NEAR else CHUNKS[-1], sizes[-1])
     return [best, *(chunk for chunk in sizes if chunk != best)]
@@ -189,7 +188,7 @@ def conv_grad_weight(call: Call) -> list[Plan] | str:
     padding = window.padding[0][0], window.padding[1][0]
     grid = _grid(window.size, window.out_size, padding, pixel, out_pixel)
     fixed, threads = constants(max(inputs, outputs)), openmp.threads()
-    sums = PRODUCTS * matrix(inputs + SPARE, outputs)
+    sums = PRODUCTS * matrix(inputs, outputs)
 
     def plan(chunk):
         scratch = _scratch(chunk, inputs, outputs)

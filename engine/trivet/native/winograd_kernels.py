@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..simd import BYTES, LANES, helper, parameter, share, thread, threads
 from ..simd import kernel as compiled
-from .products import SPARE, add_turned, multiply, panel
+from .products import add_turned, multiply, packed, panel
 from .winograd_tiles import (
     EDGE,
     TILE,
@@ -115,7 +115,7 @@ def winograd_filters(table):
         done = 0
         while done < vectors:
             width = panel(vectors - done)
-            to = products + (done * inputs + i * width) * BYTES
+            to = products + packed(i, inputs, vectors, done, width)
             for v in range(width):
                 o = (done + v) * LANES
                 filter_forward(
@@ -181,7 +181,8 @@ def winograd_images(table):
         for f in range(PRODUCTS):
             multiply(
                 left + f * left_step, read * BYTES, filters + f * right_step,
-                result + f * result_step, made * BYTES, last - first, inputs, made,
+                result + f * result_step, made * BYTES, last - first, inputs,
+                made * LANES, False,
             )  # fmt: skip
         for t in range(first, last):
             image, y0, x0 = _place(grid, t)
@@ -226,7 +227,7 @@ def winograd_sums(table):
     read = (inputs + LANES - 1) // LANES
     made = (outputs + LANES - 1) // LANES
     left_step, right_step = matrix(chunk, read), matrix(chunk, made)
-    right, sum_step = left + PRODUCTS * left_step, matrix(inputs + SPARE, made)
+    right, sum_step = left + PRODUCTS * left_step, matrix(inputs, made)
     for f in range(PRODUCTS):
         clear(sums + f * sum_step, inputs * made)
     low, high = share(images * grid.rows * grid.columns, 1, thread(), threads())
@@ -237,7 +238,8 @@ def winograd_sums(table):
         for f in range(PRODUCTS):
             add_turned(
                 left + f * left_step, read * BYTES, right + f * right_step, made * BYTES,
-                sums + f * sum_step, made * BYTES, inputs, last - first, made,
+                sums + f * sum_step, made * BYTES, inputs, last - first,
+                made * LANES,
             )  # fmt: skip
 
 
@@ -247,7 +249,7 @@ def winograd_filters_back(table):
     w, sums, of_thread = parameter(table, 0), parameter(table, 1), parameter(table, 2)
     inputs, outputs = parameter(table, 3), parameter(table, 4)
     made = (outputs + LANES - 1) // LANES
-    sum_step = matrix(inputs + SPARE, made)
+    sum_step = matrix(inputs, made)
     low, high = share(inputs, 1, thread(), threads())
     for i in range(low, high):
         row = sums + i * made * BYTES

@@ -1,0 +1,159 @@
+"""GRU layers, one direction of one layer, over packed sequences of any lengths.
+
+One product makes the inputs' part of all gates, then each thread takes its sequences through all
+steps; the gradients of weights are products over all rows. Only the gradients of biases are summed
+in an order that depends on the number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..geometry import Recurrence
+from ..lib import openmp
+from ..registry import Call, Plan
+from ..simd import BYTES, LANES, Launch, Operand
+from ..spec import PLAIN, Spec
+from .common import kernel, refusal
+from .gru_kernels import (
+    GATES,
+    KEPT,
+    ROWS,
+    gru_pack,
+    gru_pack_back,
+    gru_steps,
+    gru_steps_back,
+    gru_weights_back,
+    rows_product,
+)
+
+
+def _refusal(call: Call) -> str | None:
+    if why := refusal(call):
+        return why
+    if call.means.strict:
+        return "sums in another order than the reference"
+    return None if call.geometry.mode == "gru" else f"GRU only, not {call.geometry.mode}"
+
+
+class _Places:
+    """Parts of a workspace, one after the other."""
+
+    def __init__(self, number: int):
+        self.number, self.bytes = number, 0
+
+    def take(self, count: int) -> Operand:
+        """Room for so many float32, and for a vector that runs past their end."""
+        place = Operand(self.number, self.bytes)
+        self.bytes += -(-(4 * count + BYTES) // 64) * 64
+        return place
+
+
+def _packed(depth: int, columns: int) -> int:
+    """float32 of a packed right side."""
+    return depth * -(-columns // LANES) * LANES
+
+
+def _starts(geometry: Recurrence) -> np.ndarray:
+    """The first row of each step, and the row behind the last."""
+    return np.cumsum((0, *geometry.batch_sizes), dtype=np.int64)
+
+
+def _share(sequences: int) -> int:
+    """In groups of how many sequences threads take theirs."""
+    threads = openmp.threads()
+    return ROWS if sequences >= ROWS * threads else -(-sequences // threads)
+
+
+@kernel("rnn")
+def rnn(call: Call) -> Plan | str:
+    """x (rows, I), h0 (N, H), w_ih (3H, I), w_hh (3H, H)[, b_ih, b_hh (3H)]
+    -> y (rows, H), h_n (N, H); kept (rows, 4H): r, z, n, u.
+    """
+    if why := _refusal(call):
+        return why
+    geometry, (x, h0, *_) = call.geometry, call.ins
+    (rows, inputs), (sequences, hidden) = x.shape, h0.shape
+    outs = [Spec((rows, hidden)), Spec(h0.shape)]
+    if call.auxiliaries:
+        outs.append(Spec((rows, KEPT * hidden)))
+    first = len(outs)  # of the operands
+    places = _Places(first + len(call.ins))
+    w_ih = places.take(_packed(inputs, GATES * hidden))
+    w_hh = places.take(_packed(hidden, hidden) * GATES)
+    bias = places.take(KEPT * hidden)
+    gates = Operand(2) if call.auxiliaries else places.take(rows * KEPT * hidden)
+    starts, none = _starts(geometry), np.zeros(GATES * hidden, np.float32)
+    b_ih, b_hh = (
+        (Operand(first + 4), Operand(first + 5)) if geometry.bias else (none.ctypes.data,) * 2
+    )
+    packing = gru_pack, (
+        Operand(first + 2), Operand(first + 3), b_ih, b_hh, w_ih, w_hh, bias, inputs, hidden,
+    )  # fmt: skip
+    product = rows_product, (
+        gates, 4 * KEPT * hidden, Operand(first), 4 * inputs, w_ih, rows, inputs, GATES * hidden,
+    )  # fmt: skip
+    steps = gru_steps, (
+        Operand(0), Operand(1), gates, w_hh, bias, Operand(first + 1), starts.ctypes.data,
+        len(geometry.batch_sizes), sequences, hidden, _share(sequences), int(geometry.reverse),
+    )  # fmt: skip
+    run = Launch(packing, product, steps, keep=(starts, none))
+    ins = tuple(spec.at(PLAIN) for spec in call.ins)
+    return Plan(run, ins, tuple(outs), places.bytes, bind=run.bind, name="native", addressed=True)
+
+
+def _runs(geometry: Recurrence) -> np.ndarray:
+    """Rows whose old states lie together (runs, 4): how many, the first, in y or h0, and where."""
+    starts, sizes = _starts(geometry).tolist(), geometry.batch_sizes
+    runs, order = [], range(len(sizes))
+    for t in order:
+        earlier = t + 1 if geometry.reverse else t - 1
+        known = min(sizes[earlier], sizes[t]) if earlier in order else 0
+        if known:
+            runs.append([known, starts[t], 1, starts[earlier]])
+        if known < sizes[t]:
+            runs.append([sizes[t] - known, starts[t] + known, 0, known])
+    merged = runs[:1]
+    for run in runs[1:]:
+        count, row, where, at = merged[-1]
+        if run[1:] == [row + count, where, at + count]:
+            merged[-1][0] += run[0]
+        else:
+            merged.append(run)
+    return np.array(merged, np.int64)
+
+
+@kernel("rnn_grad")
+def rnn_grad(call: Call) -> Plan | str:
+    """gy, gh_n, the operands of ``rnn``, y and kept -> a gradient per operand."""
+    if why := _refusal(call):
+        return why
+    geometry, count = call.geometry, 4 + 2 * call.geometry.bias
+    outs = tuple(Spec(spec.shape) for spec in call.ins[2 : 2 + count])
+    (rows, inputs), (sequences, hidden) = outs[0].shape, outs[1].shape
+    gy, gh_n, x, h0, w_ih, w_hh = (Operand(count + k) for k in range(6))
+    y, kept = (Operand(len(outs) + len(call.ins) - k) for k in (2, 1))
+    places = _Places(len(outs) + len(call.ins))
+    gates = places.take(rows * KEPT * hidden)
+    packed = [
+        places.take(_packed(depth, columns))
+        for depth, columns in ((GATES * hidden, inputs), (2 * hidden, hidden), (hidden, hidden))
+    ]
+    sums = places.take(openmp.threads() * KEPT * hidden)
+    starts, runs = _starts(geometry), _runs(geometry)
+    packing = gru_pack_back, (w_ih, w_hh, *packed, inputs, hidden)
+    steps = gru_steps_back, (
+        Operand(1), gy, gh_n, h0, y, kept, gates, *packed[1:], sums, starts.ctypes.data,
+        len(geometry.batch_sizes), sequences, hidden, _share(sequences), int(geometry.reverse),
+    )  # fmt: skip
+    product = rows_product, (
+        Operand(0), 4 * inputs, gates, 4 * KEPT * hidden, packed[0], rows, GATES * hidden, inputs,
+    )  # fmt: skip
+    biases = (Operand(4), Operand(5)) if geometry.bias else (0, 0)
+    weights = gru_weights_back, (
+        Operand(2), Operand(3), *biases, gates, x, h0, y, sums, runs.ctypes.data, len(runs), rows,
+        inputs, hidden,
+    )  # fmt: skip
+    run = Launch(packing, steps, product, weights, keep=(starts, runs))
+    ins = tuple(spec.at(PLAIN) for spec in call.ins)
+    return Plan(run, ins, outs, places.bytes, bind=run.bind, name="native", addressed=True)
