@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from .. import registry
+from ..errors import IdError
 from ..lib import openmp
 from ..registry import Call, Plan
 from ..simd import Launch, Operand, float_bits
@@ -38,6 +42,47 @@ def planned(run: Launch, ins, outs=(), over=(), **more) -> Plan:
     """The plan of a Launch."""
     ins, outs, over = tuple(ins), tuple(outs), tuple(over)
     return Plan(run, ins, outs, bind=run.bind, name=NAME, addressed=True, over=over, **more)
+
+
+class Checked:
+    """A Launch whose kernels set a flag when an id is out of range: ``run`` and ``bind``.
+
+    A kernel cannot raise, so it takes another id instead, and the error is raised after it.
+
+    Args:
+        flag, ids: The Operands of the flag (int64, in the workspace) and of plain int64 ids.
+        shape: Of the ids.
+        count: They count in [0, count).
+    """
+
+    def __init__(self, run: Launch, name: str, flag: Operand, ids: Operand, shape, count: int):
+        self.run, self.name, self.flag, self.ids = run, name, flag, ids
+        self.shape, self.count = shape, count
+
+    def __call__(self, *addresses: int) -> None:
+        self.bind(*addresses)()
+
+    def bind(self, *addresses: int) -> Callable[[], None]:
+        launch = self.run.bind(*addresses)
+        flag = ctypes.c_int64.from_address(addresses[self.flag] + self.flag.offset)
+
+        def checked():
+            flag.value = 0
+            launch()
+            if flag.value:
+                self._raise(addresses[self.ids])
+
+        return checked
+
+    def _raise(self, address):
+        ids = np.ctypeslib.as_array((ctypes.c_int64 * math.prod(self.shape)).from_address(address))
+        ids = ids.reshape(self.shape)
+        place = tuple(int(i) for i in np.argwhere((ids < 0) | (ids >= self.count))[0])
+        raise IdError(
+            f"{self.name}: expected ids in [0, {self.count}); got {ids[place]} at position "
+            f"{place}.",
+            "check how the ids were made; they count from 0.",
+        )
 
 
 def is_image(spec: Spec) -> bool:

@@ -14,7 +14,17 @@ import numpy as np
 
 from .. import rng
 from ..simd import (
-    BYTES, LANES, Launch, Operand, block, float_bits, parameter, share, thread, threads, variant,
+    BYTES,
+    LANES,
+    Launch,
+    Operand,
+    block,
+    float_bits,
+    parameter,
+    share,
+    thread,
+    threads,
+    variant,
 )  # fmt: skip
 from ..spec import CHANNELS_LAST, PLAIN
 from .common import kernel, lies_channels_last, planned, refusal, team
@@ -120,16 +130,13 @@ def _pixels(table):
 
 
 def _columns(emit, table, body):
-    """body(first channel, mask) for each vector of channels."""
-    channels = emit.entry(table, 6)
-    whole = channels / LANES
+    """body(bytes from the first channel, mask) for each vector of channels."""
 
-    def column(channel):
-        body(channel, None)
-        return [channel + LANES]
+    def column(at, mask):
+        body(at, mask)
+        return []
 
-    (rest,) = emit.repeat(whole, [channels * 0], column)
-    emit.when(rest < channels, lambda: body(rest, emit.first(channels - rest)))
+    emit.sweep(emit.entry(table, 6), [], column)
 
 
 def _four_pixels_block(made: Dropping):
@@ -139,14 +146,14 @@ def _four_pixels_block(made: Dropping):
         pixels, channels = emit.entry(table, 5), emit.entry(table, 6)
         key, groups = emit.entry(table, 0), pixels / WORDS
         row = image * pixels + group * WORDS
-        apart = emit.count_from(row * 0) * emit.spread(groups)
+        apart = emit.count_from(emit.number(0)) * emit.spread(groups)
 
-        def body(channel, mask):
-            first = (image * channels + channel) * groups + group
+        def body(at, mask):
+            first = (image * channels + at / 4) * groups + group
             words = philox(emit, emit.spread(first) + apart, key)
             for k in range(WORDS):
-                at = [p + (row + k) * s + channel * 4 for p, s in zip(places, steps)]
-                made.finish(emit, table, words[k], at, mask)
+                spots = [p + (row + k) * s + at for p, s in zip(places, steps)]
+                made.finish(emit, table, words[k], spots, mask)
 
         _columns(emit, table, body)
 
@@ -159,17 +166,17 @@ def _pixel_block(made: Dropping):
         places, steps = made.places(emit, table)
         pixels, channels = emit.entry(table, 5), emit.entry(table, 6)
         key, row = emit.entry(table, 0), image * pixels + pixel
-        apart = emit.count_from(row * 0) * emit.spread(pixels)
+        apart = emit.count_from(emit.number(0)) * emit.spread(pixels)
 
-        def body(channel, mask):
-            first = (image * channels + channel) * pixels + pixel
+        def body(at, mask):
+            first = (image * channels + at / 4) * pixels + pixel
             index = emit.spread(first) + apart
             words = philox(emit, index >> 2, key)
             word, which = words[0], index & 3
             for k in range(1, WORDS):
                 word = which.equals(k).choose(words[k], word)
-            at = [p + row * s + channel * 4 for p, s in zip(places, steps)]
-            made.finish(emit, table, word, at, mask)
+            spots = [p + row * s + at for p, s in zip(places, steps)]
+            made.finish(emit, table, word, spots, mask)
 
         _columns(emit, table, body)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import llvmlite.ir as ir
-
-from .ssa import INTEGERS, Value
+from .ssa import Value
 from .target import LANES
 
 

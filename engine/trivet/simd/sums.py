@@ -10,7 +10,17 @@ from collections.abc import Callable
 from functools import cached_property
 
 from .kernels import (
-    Kernel, block, helper, kernel, parameter, read_double, share, thread, threads, variant, write,
+    Kernel,
+    block,
+    helper,
+    kernel,
+    parameter,
+    read_double,
+    share,
+    thread,
+    threads,
+    variant,
+    write,
 )  # fmt: skip
 from .ssa import DOUBLES, Value
 from .target import BYTES, LANES, REGISTERS

@@ -106,11 +106,19 @@ class Emitter(Functions):
         lane = self.builder.extract_element(value.ssa, ir.Constant(I32, 0))
         self.builder.store(lane, self._pointer(address), align=4)
 
+    def store_integer(self, address: Value, scalar: Value) -> None:
+        """An int64 to an address."""
+        self.builder.store(scalar.ssa, self._pointer(address))
+
     # ---- making vectors
 
     def constant(self, number: float) -> Value:
         """One float32 in every lane."""
         return Value(self, ir.Constant(VECTOR, [float(number)] * LANES))
+
+    def number(self, number: int) -> Value:
+        """An int64."""
+        return Value(self, ir.Constant(I64, number))
 
     def integer(self, number: int) -> Value:
         """One int32 (given as 32 unsigned bits) in every lane."""
@@ -120,6 +128,10 @@ class Emitter(Functions):
         """A float32, or the low 32 bits of an int64, in every lane."""
         whole = scalar.ssa.type == I64
         return self._splat(self.builder.trunc(scalar.ssa, I32) if whole else scalar.ssa)
+
+    def spread_bits(self, bits: Value) -> Value:
+        """The float32 whose bits are the low ones of an int64 (``float_bits``), in every lane."""
+        return Value(self, self.builder.bitcast(self.spread(bits).ssa, VECTOR))
 
     def zeros(self, kind=VECTOR) -> Value:
         """0 in every lane; ``kind=DOUBLES`` to sum in float64."""
@@ -208,6 +220,25 @@ class Emitter(Functions):
         builder.branch(head)
         builder.position_at_end(end)
         return [Value(self, phi) for phi in carried]
+
+    def sweep(
+        self, count: Value, start: Sequence[Value], body: Callable[..., list[Value]]
+    ) -> list[Value]:
+        """For each vector of ``count`` elements ``start = body(bytes from the first, *start)``.
+
+        The body has a further argument, ``mask=``: None, but for the last, incomplete vector.
+        """
+        whole = count / LANES
+        rest = count - whole * LANES
+
+        def complete(at, *state):
+            return [at + 4 * LANES, *body(at, *state, mask=None)]
+
+        def incomplete(at, *state):
+            return [at, *body(at, *state, mask=self.first(rest))]
+
+        state = self.repeat(whole, [self.number(0), *start], complete)
+        return self.repeat((rest + LANES - 1) / LANES, state, incomplete)[1:]
 
     def when(self, condition: Value, body: Callable[[], None]) -> None:
         """``if condition: body()``, of a condition on int64."""
