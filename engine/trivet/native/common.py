@@ -143,29 +143,36 @@ def map_launch(made: Map, outs, ins, places, options=(), behind=()) -> Launch | 
     return stage if isinstance(stage, str) else Launch(stage, on=team(outs[0].size))
 
 
-def map_stage(made: Map, outs, ins, places, options=(), behind=()) -> tuple | str:
+def map_stage(
+    made: Map, outs, ins, places, options=(), behind=(), layout: Layout | None = None
+) -> tuple | str:
     """A map as a stage of a Launch, or why it cannot walk the operands.
 
     Args:
-        outs, ins: Specs; the first result's layout is the order of the walk.
+        outs, ins: Specs; the first result's layout (or the one given) is the order of the walk.
         places: The Operand of each: results, then operands.
         options: float32 constants.
         behind: Further entries of the table, for the map's scalars.
     """
-    shape, layout = outs[0].shape, followed(outs[0])
-    walk = Walk.over(shape, walk_order(layout, len(shape)), *outs, *ins)
+    shape = outs[0].shape
+    order = walk_order(layout or followed(outs[0]), len(shape))
+    walk = Walk.over(shape, order, *outs, *ins)
+    at = [p if isinstance(p, Operand) else Operand(p) for p in places]
+    return walk_stage(made, walk, at, [*map(float_bits, options), *behind])
+
+
+def walk_stage(made: Map, walk: Walk, at: list[Operand], behind=()) -> tuple | str:
+    """As map_stage, of operands walked so; ``behind`` them in the table stand these entries."""
     *rows, columns = walk.sizes
     inmost = [steps[-1] for steps in walk.steps]
-    results = len(outs)
+    results = made.results
     if len(rows) > 2 or any(step != 1 for step in inmost[:results]):
         return "lies in too many pieces"
     if any(step not in (0, 1) for step in inmost):
         return "an operand is transposed"
-    options = [*(float_bits(o) for o in options), *behind]
-    at = [p if isinstance(p, Operand) else Operand(p) for p in places]
     if not rows:
         kinds = "".join("m" if step else "r" for step in inmost[results:])
-        return made.flat(kinds), (columns, *at, *options)
+        return made.flat(kinds), (columns, *at, *behind)
     outer = [4 * steps[-3] if len(rows) == 2 else 0 for steps in walk.steps]
     inner = [4 * steps[-2] for steps in walk.steps]
     kinds = "".join(
@@ -174,7 +181,7 @@ def map_stage(made: Map, outs, ins, places, options=(), behind=()) -> tuple | st
     )
     entries = [entry for each in zip(at, outer, inner) for entry in each]
     count = rows[0] * rows[1] if len(rows) == 2 else rows[0]
-    return made.rows(kinds), (count, rows[-1], columns, *entries, *options)
+    return made.rows(kinds), (count, rows[-1], columns, *entries, *behind)
 
 
 def map_plan(call: Call, made: Map, options=(), shape=None) -> Plan | str:

@@ -1,4 +1,4 @@
-"""Softmax and its logarithm along the last axis: three passes over a row that stays in the cache."""
+"""Softmax and its logarithm along the last axis: three passes over a row in the cache."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ from .values import Emitter
 
 __all__ = [
     "BYTES", "DOUBLES", "KERNELS", "LANES", "REGISTERS", "Emitter", "Kernel", "Launch", "Operand",
-    "Value", "block", "cache_folder", "double_bits", "float_bits", "helper", "kernel", "parameter", "read",
-    "read_double", "read_integer", "share", "thread", "threads", "variant", "write",
+    "Value", "block", "cache_folder", "double_bits", "float_bits", "helper", "kernel", "parameter",
+    "read", "read_double", "read_integer", "share", "thread", "threads", "variant", "write",
     "write_integer",
 ]  # fmt: skip
