@@ -6,13 +6,13 @@ enough: for a variance that float32 can tell from 0, nothing cancels that matter
 
 from __future__ import annotations
 
-import math
-
-from ..simd import Launch, Operand, double_bits
+from ..simd import DOUBLES, Launch, Operand, double_bits
 from ..simd.maps import Map
+from ..simd.rows import Rows
 from ..simd.sums import ColumnSums, padded
 from ..spec import CHANNELS_LAST, PLAIN, Spec
 from .common import is_image, kernel, map_stage, planned, refusal, team, update_plan
+from .softmax import each
 
 
 def statistics(emit, total, squares, part, eps):
@@ -75,7 +75,11 @@ def in_rows(x: Spec) -> Spec:
 
 @kernel("batch_norm")
 def batch_norm(call):
-    """x, weight, bias -> y, mean, inv_std."""
+    return forward(call, NORMALISED, call.geometry[3])
+
+
+def forward(call, made: Map, eps: float):
+    """x, weight, bias -> what the map makes of the normalised x, mean, inv_std."""
     if why := refusal(call):
         return why
     x = in_rows(call.ins[0])
@@ -83,11 +87,11 @@ def batch_norm(call):
     channels, on = x.shape[1], team(x.size)
     y, each = x.at(CHANNELS_LAST if is_image(x) else PLAIN), Spec((channels,))
     at_y, mean, inv, at_x, weight, bias, parts = map(Operand, range(7))
-    options = double_bits(1 / rows), double_bits(call.geometry[3])
+    options = double_bits(1 / rows), double_bits(eps)
     stages = STATISTICS.stages(rows, channels, [(at_x, step)], parts, [mean, inv], [], options, on)
     c = by_channel(x.shape)
     places = at_y, at_x, mean, inv, weight, bias
-    stage = map_stage(NORMALISED, [y], [x, c, c, c, c], places)
+    stage = map_stage(made, [y], [x, c, c, c, c], places)
     if isinstance(stage, str):
         return stage
     run = Launch(*stages, stage, on=on)
@@ -165,3 +169,87 @@ def batch_norm_update(call):
     count, momentum, eps = call.geometry
     options = 1 - momentum, momentum, count / (count - 1), eps
     return update_plan(call, RUNNING, (0, 1), (0, 1, 2, 3), options)
+
+
+def over_row(emit, columns, terms, operands):
+    """Sums of terms(*vectors), vectors in float64, over a row; each in every lane."""
+
+    def body(at, *sums, mask):
+        vectors = terms(*(emit.load(place + at, mask) for place in operands))
+        held = (v if mask is None else mask.choose(v, 0.0) for v in vectors)
+        return [s + v.widened() for s, v in zip(sums, held)]
+
+    count = len(terms(*(emit.constant(0.0) for _ in operands)))
+    return [*map(emit.total, emit.sweep(columns, [emit.zeros(DOUBLES)] * count, body))]
+
+
+def layer_norm_row(emit, columns, y, mean, inv_std, x, weight, bias, part, eps):
+    """Two passes for the statistics: the row is in the cache; options: 1 / columns, eps."""
+    part, eps = emit.spread_double(part), emit.spread_double(eps)
+    (total,) = over_row(emit, columns, lambda v: [v], [x])
+    m = (total * part).narrowed()
+    (squares,) = over_row(emit, columns, lambda v: [(v - m) * (v - m)], [x])
+    inv = (1.0 / emit.sqrt(squares * part + eps)).narrowed()
+    emit.store_one(mean, m)
+    emit.store_one(inv_std, inv)
+    each(emit, columns, lambda v, w, b: (v - m) * inv * w + b, y, [x, weight, bias])
+
+
+def layer_norm_grad_row(emit, columns, gx, gy, x, weight, mean, inv_std, part):
+    part, m, inv = emit.spread_double(part), emit.broadcast(mean), emit.broadcast(inv_std)
+
+    def terms(g, v, w):
+        return [g * w, g * w * ((v - m) * inv)]
+
+    sums = over_row(emit, columns, terms, [gy, x, weight])
+    a, b = ((s * part).narrowed() for s in sums)
+    each(emit, columns, lambda g, v, w: (g * w - a - (v - m) * inv * b) * inv, gx, [gy, x, weight])
+
+
+def along_rows(emit, gy, x, mean, inv):
+    wide = gy.widened()
+    return wide, (gy * ((x - mean) * inv)).widened()
+
+
+LAYER_NORM = Rows("layer_norm", layer_norm_row, operands=6, options=2)
+LAYER_NORM_GRAD = Rows("layer_norm_grad", layer_norm_grad_row, operands=6, options=1)
+AFFINE_SUMS = ColumnSums(
+    "layer_norm_affine_grad",
+    along_rows,
+    lambda emit, total, along: (along.narrowed(), total.narrowed()),
+    kinds="mmrr",
+    sums=2,
+    results=2,
+)
+
+
+@kernel("layer_norm")
+def layer_norm(call):
+    """x, weight, bias -> y, mean, inv_std."""
+    if why := refusal(call):
+        return why
+    (rows, columns), _, _, eps = call.geometry
+    ins = [s.at(PLAIN) for s in call.ins]
+    wide, one, same = 4 * columns, 4, 0
+    places = [*zip(map(Operand, range(6)), (wide, one, one, wide, same, same))]
+    options = double_bits(1 / columns), double_bits(eps)
+    stage = LAYER_NORM.stage(rows, columns, places, options)
+    each_row = Spec((rows,))
+    return planned(Launch(stage, on=team(ins[0].size)), ins, [ins[0], each_row, each_row])
+
+
+@kernel("layer_norm_grad")
+def layer_norm_grad(call):
+    """gy, x, weight, mean, inv_std -> gx, gweight, gbias."""
+    if why := refusal(call):
+        return why
+    (rows, columns), *_ = call.geometry
+    ins = [s.at(PLAIN) for s in call.ins]
+    gx, gweight, gbias, gy, x, weight, mean, inv = map(Operand, range(8))
+    wide, on = 4 * columns, team(ins[0].size)
+    operands = [(gx, wide), (gy, wide), (x, wide), (weight, 0), (mean, 4), (inv, 4)]
+    stage = LAYER_NORM_GRAD.stage(rows, columns, operands, [double_bits(1 / columns)])
+    summed = [(gy, columns), (x, columns), (mean, 1), (inv, 1)]
+    stages = AFFINE_SUMS.stages(rows, columns, summed, Operand(8), [gweight, gbias], [], [], on)
+    outs, workspace = [ins[1], ins[2], ins[2]], AFFINE_SUMS.workspace(columns, on)
+    return planned(Launch(stage, *stages, on=on), ins, outs, workspace=workspace)

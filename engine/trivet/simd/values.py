@@ -133,6 +133,10 @@ class Emitter(Functions):
         """The float32 whose bits are the low ones of an int64 (``float_bits``), in every lane."""
         return Value(self, self.builder.bitcast(self.spread(bits).ssa, VECTOR))
 
+    def spread_double(self, bits: Value) -> Value:
+        """The float64 of these bits (``double_bits``), in every lane."""
+        return self._splat(self.builder.bitcast(bits.ssa, F64))
+
     def zeros(self, kind=VECTOR) -> Value:
         """0 in every lane; ``kind=DOUBLES`` to sum in float64."""
         return Value(self, ir.Constant(kind, [0] * LANES))
