@@ -26,6 +26,7 @@ from .gru_kernels import (
     gru_weights_back,
     rows_product,
 )
+from .products import turned_scratch
 
 
 def _refusal(call: Call) -> str | None:
@@ -140,6 +141,7 @@ def rnn_grad(call: Call) -> Plan | str:
         for depth, columns in ((GATES * hidden, inputs), (2 * hidden, hidden), (hidden, hidden))
     ]
     sums = places.take(openmp.threads() * KEPT * hidden)
+    scratch = places.take(openmp.threads() * turned_scratch.py_func(GATES * hidden) // 4)
     starts, runs = _starts(geometry), _runs(geometry)
     packing = gru_pack_back, (w_ih, w_hh, *packed, inputs, hidden)
     steps = gru_steps_back, (
@@ -152,7 +154,7 @@ def rnn_grad(call: Call) -> Plan | str:
     biases = (Operand(4), Operand(5)) if geometry.bias else (0, 0)
     weights = gru_weights_back, (
         Operand(2), Operand(3), *biases, gates, x, h0, y, sums, runs.ctypes.data, len(runs), rows,
-        inputs, hidden,
+        inputs, hidden, scratch,
     )  # fmt: skip
     run = Launch(packing, steps, product, weights, keep=(starts, runs))
     ins = tuple(spec.at(PLAIN) for spec in call.ins)

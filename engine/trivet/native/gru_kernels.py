@@ -24,7 +24,7 @@ from ..simd import (
     write,
 )
 from ..simd import kernel as compiled
-from .products import add_turned, multiply, pack, pack_vector
+from .products import add_turned, multiply, pack, pack_vector, turned_scratch
 
 GATES = 3  # products per unit of input and of state
 KEPT = 4  # values per unit: r, z, n, u
@@ -273,7 +273,7 @@ def gru_steps_back(table):
 @compiled
 def gru_weights_back(table):
     """gradients of w_ih, w_hh, b_ih, b_hh (0: none); gradients of the gates, x, h0, y, sums, runs,
-    number of runs, rows, inputs, hidden.
+    number of runs, rows, inputs, hidden, scratch.
 
     A run is four int64: a number of rows, the first of them, whether the states they began with
     are rows of y (else of h0), and which is the first of those.
@@ -285,12 +285,15 @@ def gru_weights_back(table):
     )  # fmt: skip
     runs, count, rows = parameter(table, 9), parameter(table, 10), parameter(table, 11)
     inputs, hidden = parameter(table, 12), parameter(table, 13)
+    scratch = parameter(table, 14) + thread() * turned_scratch(GATES * hidden)
     row, wide, me, all_threads = 4 * hidden, 4 * KEPT * hidden, thread(), threads()
     low, high = share(GATES * hidden, 1, me, all_threads)
     if low < high:
         c = gw_ih + low * 4 * inputs
         _clear(c, (high - low) * inputs)
-        add_turned(gates + 4 * low, wide, x, 4 * inputs, c, 4 * inputs, high - low, rows, inputs)
+        add_turned(
+            gates + 4 * low, wide, x, 4 * inputs, c, 4 * inputs, high - low, rows, inputs, scratch
+        )
     for part in range(2):  # r and z; u, of which n's weights made the product
         low, high = share(hidden * (2 - part), 1, me, all_threads)
         if low < high:
@@ -300,7 +303,9 @@ def gru_weights_back(table):
             for k in range(runs, runs + 32 * count, 32):
                 before = (y if read_integer(k + 16) else h0) + read_integer(k + 24) * row
                 first = a + read_integer(k + 8) * wide
-                add_turned(first, wide, before, row, c, row, high - low, read_integer(k), hidden)
+                add_turned(
+                    first, wide, before, row, c, row, high - low, read_integer(k), hidden, scratch
+                )
     if me == 0 and gb_ih != 0:
         for o in range(0, wide, 4):
             total = read(sums + o)

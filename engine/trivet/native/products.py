@@ -19,7 +19,7 @@ WIDEST = max(BLOCKS)  # vectors
 HELD = (0, *BLOCKS.values())  # the same for compiled code
 DEPTH = 256  # most rows of B at a time: a panel of them stays in the caches near by
 CHUNK = 72  # rows of A that meet each panel in turn
-LONG = 128  # rows of both at a time where A is transposed
+LONG = 96  # rows of both at a time where A is transposed
 
 
 def _register_block(emit, rows, width, a, a_row, a_depth, b, b_depth, c, c_row, n, more, skip, m):
@@ -88,6 +88,11 @@ def pack_vector(emit, source, step, to, count):
     near = step.equals(4)
     emit.when(near, lambda: emit.store(to, emit.load(source, mask)))
     emit.when(near.equals(0), lambda: emit.store(to, emit.gather(source, step, mask)))
+
+
+@block
+def _copy_vector(emit, source, to):
+    emit.store(to, emit.load(source))
 
 
 @helper
@@ -167,19 +172,44 @@ def multiply(a, a_row, b, c, c_row, rows, depth, columns, more):
 
 
 @helper
-def add_turned(a, a_depth, b, b_depth, c, c_row, rows, depth, columns):
-    """C (rows, columns) += A (depth, rows) transposed, times B (depth, columns) as it lies."""
+def _copy_rows(source, step, to, to_step, rows, vectors):
+    for i in range(rows):
+        for v in range(vectors):
+            _copy_vector(source + i * step + v * BYTES, to + i * to_step + v * BYTES)
+
+
+@helper
+def add_turned(a, a_depth, b, b_depth, c, c_row, rows, depth, columns, scratch):
+    """C (rows, columns) += A (depth, rows) transposed, times B (depth, columns).
+
+    ``scratch`` has room for ``turned_scratch``: what is read often is read from there. 0: A and B
+    lie in the caches already, and panels of B begin cache lines.
+    """
+    vectors, high = (columns + LANES - 1) // LANES, (rows + LANES - 1) // LANES
     for k in range(0, depth, LONG):
-        n, left, done = min(LONG, depth - k), (columns + LANES - 1) // LANES, 0
+        n, left, done = min(LONG, depth - k), vectors, 0
+        x, x_step = a + k * a_depth, a_depth
+        if scratch:
+            x, x_step = scratch + LONG * WIDEST * BYTES, high * BYTES
+            _copy_rows(a + k * a_depth, a_depth, x, x_step, n, high)
         while left > 0:
             width = panel(left)
             held = HELD[width] if rows >= HELD[width] else 1
+            y, y_step = b + k * b_depth + done * BYTES, b_depth
+            if scratch:
+                _copy_rows(y, b_depth, scratch, width * BYTES, n, width)
+                y, y_step = scratch, width * BYTES
             for r in range(0, rows, held):
                 row = min(r, rows - held)
                 _more_turned(
-                    held, width, a + k * a_depth + 4 * row, a_depth,
-                    b + k * b_depth + 4 * done, b_depth, c + row * c_row + 4 * done, c_row,
-                    n, r - row, columns - done,
+                    held, width, x + 4 * row, x_step, y, y_step, c + row * c_row + done * BYTES,
+                    c_row, n, r - row, columns - done * LANES,
                 )  # fmt: skip
-            done += width * LANES
+            done += width
             left -= width
+
+
+@helper
+def turned_scratch(rows):
+    """Bytes that ``add_turned`` needs."""
+    return LONG * (WIDEST + (rows + LANES - 1) // LANES) * BYTES

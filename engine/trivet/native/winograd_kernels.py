@@ -239,7 +239,7 @@ def winograd_sums(table):
             add_turned(
                 left + f * left_step, read * BYTES, right + f * right_step, made * BYTES,
                 sums + f * sum_step, made * BYTES, inputs, last - first,
-                made * LANES,
+                made * LANES, 0,
             )  # fmt: skip
 
 
