@@ -1,0 +1,121 @@
+"""Batch normalisation with what stands before or behind it in a network, in one pass less each.
+
+Forward the rectifier behind it; backward the rectifier's gradient before it, and behind it the sum
+with the gradient that came another way (a dense block's, a residual's).
+"""
+
+from __future__ import annotations
+
+from ..simd import Launch, Operand, double_bits
+from ..simd.maps import Map
+from ..simd.sums import ColumnSums, padded
+from ..spec import CHANNELS_LAST, PLAIN, Spec
+from .common import is_image, kernel, map_stage, planned, refusal, team
+from .norm import GRADIENT, along, by_channel, forward, gradient_sums, in_rows, normalised
+
+NORMALISED_RELU = Map(
+    "normalised_relu", lambda emit, *operands: emit.maximum(normalised(emit, *operands), 0.0)
+)
+
+
+@kernel("batch_norm+relu")
+def batch_norm_relu(call):
+    """x, weight, bias -> max(y, 0), mean, inv_std."""
+    return forward(call, NORMALISED_RELU, call.geometry[0][3])
+
+
+def rectified(emit, gy, y):
+    """What of gy went through the rectifier; NaN of y lets it through, as in relu_grad."""
+    return (y <= 0.0).choose(emit.zeros(), gy)
+
+
+def pulled(emit, gy, x, weight, mean, inv, less, slope):
+    return (gy - less - (x - mean) * slope) * (inv * weight)
+
+
+RECTIFIED_GRADIENT = ColumnSums(
+    "relu_grad_batch_norm_grad",
+    lambda emit, gy, y, x, mean: along(emit, rectified(emit, gy, y), x, mean),
+    gradient_sums,
+    kinds="mmmc",
+    sums=2,
+    results=4,
+    columns=1,
+    options=1,
+)
+PULLED = {
+    (False, True): Map(
+        "batch_norm_grad_add", lambda emit, gy, other, *rest: pulled(emit, gy, *rest) + other
+    ),
+    (True, False): Map(
+        "relu_grad_batch_norm_grad",
+        lambda emit, gy, y, *rest: pulled(emit, rectified(emit, gy, y), *rest),
+    ),
+    (True, True): Map(
+        "relu_grad_batch_norm_grad_add",
+        lambda emit, gy, y, other, *rest: pulled(emit, rectified(emit, gy, y), *rest) + other,
+    ),
+}
+
+
+def backward(call, *, rectifier: bool, addend: bool):
+    """gy[, y], x, weight, mean, inv_std[, other] -> gx, gweight, gbias.
+
+    gx may come to lie over the addend, also where that is a slice of the channels.
+    """
+    if why := refusal(call):
+        return why
+    gy, *more = call.ins
+    y = [in_rows(more.pop(0))] if rectifier else []
+    other = [in_rows(more.pop())] if addend else []
+    gy, x = in_rows(gy), in_rows(more[0])
+    images, shape = [gy, *y], x.shape
+    if any(s.shape != shape for s in other):
+        return "an addend that is broadcast"
+    channels, on, each = shape[1], team(x.size), Spec((shape[1],))
+    ins = *images, x, each, each, each, *other
+    at = [Operand(3 + k) for k in range(len(ins))]
+    n = len(images)
+    at_x, weight, mean, inv = at[n : n + 4]
+    sums = RECTIFIED_GRADIENT if rectifier else GRADIENT
+    size = sums.workspace(channels, on)
+    scratch = 3 + len(ins)
+    less, slope = Operand(scratch, size), Operand(scratch, size + 4 * padded(channels))
+    rows = [(place, spec.pixels[1]) for place, spec in zip(at, [*images, x])]
+    stages = sums.stages(
+        x.pixels[0],
+        channels,
+        [*rows, (mean, 0)],
+        Operand(scratch),
+        [Operand(2), Operand(1), less, slope],
+        [inv],
+        [double_bits(1 / x.pixels[0])],
+        on,
+    )
+    dense = x.at(CHANNELS_LAST if is_image(x) else PLAIN)
+    plans = []
+    for gx in dict.fromkeys([dense, *other]):
+        c = [by_channel(shape)] * 5
+        places = Operand(0), *at[:n], *at[n + 4 :], at_x, weight, mean, inv, less, slope
+        stage = map_stage(PULLED[rectifier, addend], [gx], [*images, *other, x, *c], places)
+        if isinstance(stage, str):
+            return stage
+        over = [(0, i) for i, s in enumerate(ins) if s == gx]
+        more = {"workspace": size + 8 * padded(channels), "over": over}
+        plans.append(planned(Launch(*stages, stage, on=on), ins, [gx, each, each], **more))
+    return plans
+
+
+@kernel("relu_grad+batch_norm_grad")
+def relu_grad_batch_norm_grad(call):
+    return backward(call, rectifier=True, addend=False) if call.geometry[2] == 0 else "not gy"
+
+
+@kernel("batch_norm_grad+add")
+def batch_norm_grad_add(call):
+    return backward(call, rectifier=False, addend=True)
+
+
+@kernel("relu_grad+batch_norm_grad+add")
+def relu_grad_batch_norm_grad_add(call):
+    return backward(call, rectifier=True, addend=True)

@@ -1,0 +1,56 @@
+"""Captured and fused steps on the CPU leg: which launches are joined, and that numbers agree."""
+
+import numpy as np
+import pytest
+from legs import CPU, REFERENCE
+from trivet import Tensor, capture, ops, optim, registry, zoo
+from trivet.registry import missing
+
+pytestmark = pytest.mark.skipif(
+    any(map(missing, CPU)), reason="the CPU leg lacks a library on this platform"
+)
+
+
+def trained(legs, decorate, dtype, monkeypatch, steps=4):
+    """Losses and parameters of a small dense network, trained for a few steps."""
+    monkeypatch.setitem(registry.PREFERENCE, "cpu", legs)
+    rng = np.random.default_rng(0)
+    net = zoo.densenet.DenseNet((2, 3), growth=16, num_classes=3, dtype=dtype)
+    for name, p in net.named_parameters().items():
+        p.write(rng.standard_normal(p.shape) * 0.1 + ("norm" in name and "weight" in name))
+    rule = optim.SGD(net.parameters(), 0.01, momentum=0.9)
+
+    def step(x, y):
+        rule.zero_grad()
+        loss = ops.cross_entropy(net(x), y)
+        loss.backward()
+        rule.step()
+        return loss.detach()
+
+    call, losses = decorate(step), []
+    for _ in range(steps):
+        x, y = rng.standard_normal((4, 3, 64, 64)), rng.integers(0, 3, 4)
+        losses.append(call(Tensor(x, dtype), Tensor(y)).item())
+    return losses, net.state_dict(), call
+
+
+def test_a_dense_network_joins_its_normalisations_and_concatenates_nothing(monkeypatch):
+    expected, state, _ = trained(REFERENCE, lambda step: step, "float64", monkeypatch)
+    losses, found, call = trained(
+        CPU, lambda step: capture(step, fuse=True), "float32", monkeypatch
+    )
+    names = [note.call.name for note in call.program.notes]
+    assert "concat" not in names and "relu" not in names
+    assert names.count("batch_norm+relu") == 13
+    assert names.count("relu_grad+batch_norm_grad+add") == 5  # one in each dense layer
+    assert losses == pytest.approx(expected, rel=1e-4)
+    for name, value in state.items():
+        scale = max(1.0, np.abs(value).max())
+        np.testing.assert_allclose(found[name], value, atol=2e-4 * scale, err_msg=name)
+
+
+def test_a_captured_step_that_is_not_fused_gives_the_bits_of_eager(monkeypatch):
+    eager, state, _ = trained(CPU, lambda step: step, "float32", monkeypatch)
+    losses, found, _ = trained(CPU, capture, "float32", monkeypatch)
+    assert losses == eager
+    assert all(np.array_equal(found[name], state[name]) for name in state)
