@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from ..simd import (
-    BYTES, LANES, Launch, Operand, block, double_bits, parameter, share, thread, threads,
+    BYTES,
+    LANES,
+    Launch,
+    Operand,
+    block,
+    double_bits,
+    parameter,
+    share,
+    thread,
+    threads,
 )  # fmt: skip
 from ..simd import kernel as compiled
 from ..simd.maps import Map
 from ..simd.sums import ColumnSums, add_parts, sum_parts, sum_rows
 from ..spec import CHANNELS_LAST, PLAIN, Spec, Strided
 from .common import (
-    Walk, followed, is_image, kernel, lies_channels_last, map_stage, planned, refusal, team,
-    walk_order, walk_stage,
+    Walk,
+    followed,
+    is_image,
+    kernel,
+    lies_channels_last,
+    map_stage,
+    planned,
+    refusal,
+    team,
+    walk_order,
+    walk_stage,
 )  # fmt: skip
 from .elementwise import FILL
 
@@ -198,7 +216,8 @@ def unslice(call):
     if why := refusal(call):
         return why
     shape, items = call.geometry
-    items = (*items, *((None, None, None),) * (len(shape) - len(items)))
+    items = [item for item in items if item is not None]  # a new axis, of size 1
+    items += [(None, None, None)] * (len(shape) - len(items))
     starts, sizes, strides = [], [], []
     for n, item in zip(shape, items, strict=True):
         if not isinstance(item, tuple | int):
