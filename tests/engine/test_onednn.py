@@ -149,6 +149,26 @@ def test_images_travel_channels_last_and_filters_in_a_layout_of_oneDNNs_own(rng)
     assert plan.outs[0].layout == Spec(()).layout
 
 
+def test_filters_of_one_pixel_take_a_slice_of_the_channels_as_it_lies(rng):
+    whole, w = numbers(rng, 2, 12, 5, 4), numbers(rng, 7, 8, 1, 1)
+    gy = numbers(rng, 2, 7, 5, 4)
+    geometry = Convolution(Window.of("conv", (5, 4), 1))
+    steps = Spec(whole.shape, layout=CHANNELS_LAST).steps
+    spec = Spec((2, 8, 5, 4), layout=Strided(steps=steps))
+    x = view(reorder(upload(whole), CHANNELS_LAST), spec, 8)  # from the third channel on
+    part = whole[:, 2:10]
+    for name, buffers, arrays, terms in [
+        ("conv", [x, upload(w)], [part, w], 8),
+        ("conv_grad_weight", [x, upload(gy)], [part, gy], 40),
+    ]:
+        plan = plans_of(name, *buffers, geometry=geometry)[0]
+        assert plan.ins[0] == spec and plan.name.startswith("matmul")
+        (out,) = run(plan, buffers)
+        bound = product_bound(terms, *arrays, name=name, geometry=geometry)
+        expected = reference(name, *arrays, geometry=geometry)[0]
+        assert (np.abs(plain(out) - expected) <= bound).all()
+
+
 @pytest.mark.parametrize("change, why", [
     (dict(algo="winograd"), "not by winograd"),
     (dict(flip=True), "does not turn filters"),

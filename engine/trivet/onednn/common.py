@@ -227,11 +227,13 @@ class Recipe:
         views = [(p.index, p.offset, shape, t) for (p, shape), t in zip(places, dtypes)]
         self._steps.append(lambda: OnArrays(function, views))
 
-    def plan(self, name: str, over: tuple[tuple[int, int], ...] = ()) -> Plan:
+    def plan(self, name: str, over: tuple[tuple[int, int], ...] = (), writes=()) -> Plan:
         steps = [step() for step in self._steps]
         run, bind = (steps[0].run, steps[0].bind) if len(steps) == 1 else _in_turn(steps)
-        workspace = self._kept + self._scratch
-        return Plan(run, self.ins, self.outs, workspace, (), bind, name, True, over)
+        return Plan(
+            run, self.ins, self.outs, workspace=self._kept + self._scratch, writes=writes,
+            bind=bind, name=name, addressed=True, over=over,
+        )  # fmt: skip
 
 
 def _in_turn(steps):

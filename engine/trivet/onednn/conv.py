@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ..geometry import Convolution, Ints
 from ..lib import dnnl
 from ..lib import dnnl_constants as K
 from ..lib.dnnl import Descriptor, Operation
 from ..registry import Call, Plan
 from ..spec import PLAIN, Spec
+from . import pixelwise
 from .common import Recipe, alternatives, describe, image, kernel, layout, operation, reordered
 
 
@@ -61,9 +60,12 @@ def conv(call: Call) -> list[Plan] | str:
     geometry, (x, w, *bias) = call.geometry, call.ins
     if why := refusal(geometry):
         return why
-    x, y = image(x), result(x, w, geometry)
+    lies, x, y = x, image(x), result(x, w, geometry)
     best = forward(x, w, y, geometry, bool(bias))
-    return [_conv_plan(made, x, w, y, bias) for made in alternatives(best)]
+    plans = [_conv_plan(made, x, w, y, bias) for made in alternatives(best)]
+    if pixelwise.applies(geometry):
+        return pixelwise.ordered(pixelwise.forward(lies, w, bias, y), *plans)
+    return plans
 
 
 def _conv_plan(made, x, w, y, bias):
@@ -87,7 +89,7 @@ def conv_grad_input(call: Call) -> list[Plan] | str:
     geometry, (gy, w) = call.geometry, call.ins
     if why := refusal(geometry):
         return why
-    gy = image(gy)
+    lies, gy = gy, image(gy)
     gx = image(Spec((gy.shape[0], w.shape[1] * geometry.groups, *geometry.window.size), gy.dtype))
     best = operation(
         "convolution_backward_data", K.CONVOLUTION_DIRECT, describe(gx),
@@ -105,6 +107,8 @@ def conv_grad_input(call: Call) -> list[Plan] | str:
             weights=(wanted, recipe.of(1)),
         )
         plans.append(recipe.plan(made.implementation))
+    if pixelwise.applies(geometry):
+        return pixelwise.ordered(pixelwise.grad_input(lies, w, gx), *plans)
     return plans
 
 
@@ -114,33 +118,47 @@ def conv_grad_weight(call: Call) -> list[Plan] | str:
     geometry, (x, gy) = call.geometry, call.ins
     if why := refusal(geometry):
         return why
-    x, gy = image(x), image(gy)
+    lie, x, gy = (x, gy), image(x), image(gy)
     gw = Spec((gy.shape[1], x.shape[1] // geometry.groups, *geometry.window.kernel), x.dtype)
-    return [_grad_weight_plan(made, x, gy, gw, geometry)
-            for made in _grad_weight(x, gy, gw, geometry)]  # fmt: skip
+    direct = _grad_weight(describe(x), gw, describe(gy), geometry)
+    plans = [_grad_weight_plan(made, x, gy, gw, geometry) for made in alternatives(direct)]
+    if pixelwise.applies(geometry):
+        return pixelwise.ordered(pixelwise.grad_weight(*lie, gw), *plans)
+    free = Descriptor.anyhow(x.shape), Descriptor.anyhow(gy.shape)
+    blocked = _grad_weight(free[0], gw, free[1], geometry)
+    if blocked.descriptor(K.QUERY_SRC_MD).steps is None:
+        plans.append(_grad_weight_plan(blocked, x, gy, gw, geometry, " blocked"))
+    return plans
 
 
-def _grad_weight(x, gy, gw, geometry) -> Iterator[Operation]:
-    best = operation(
-        "convolution_backward_weights", K.CONVOLUTION_DIRECT, describe(x),
-        Descriptor.anyhow(filters(gw, geometry)), None, describe(gy), *slide(geometry),
-        forward(x, gw, gy, geometry, False), dnnl.attributes(),
+def _grad_weight(x: Descriptor, gw: Spec, gy: Descriptor, geometry) -> Operation:
+    w, attributes = Descriptor.anyhow(filters(gw, geometry)), dnnl.attributes()
+    moves = slide(geometry)
+    hint = operation(
+        "convolution_forward", K.FORWARD_TRAINING, K.CONVOLUTION_DIRECT, x, w, None, gy, *moves,
+        attributes,
     )  # fmt: skip
-    return alternatives(best)
+    return operation(
+        "convolution_backward_weights", K.CONVOLUTION_DIRECT, x, w, None, gy, *moves, hint,
+        attributes,
+    )  # fmt: skip
 
 
-def _grad_weight_plan(made, x, gy, gw, geometry):
+def _grad_weight_plan(made, x, gy, gw, geometry, suffix=""):
+    """Operands and result go through the workspace where oneDNN wants them in blocks."""
     recipe = Recipe((x, gy), (gw,))
+    operands = {}
+    for k, (name, query) in enumerate([("src", K.QUERY_SRC_MD), ("diff_dst", K.QUERY_DIFF_DST_MD)]):
+        wanted, place = made.descriptor(query), recipe.of(k)
+        if wanted.steps is None:
+            place = recipe.memory(wanted.nbytes)
+            reordered(recipe, (describe(recipe.ins[k]), recipe.of(k)), (wanted, place))
+        operands[name] = wanted, place
     wanted = made.descriptor(K.QUERY_DIFF_WEIGHTS_MD)
-    plain = describe(gw, filters(gw, geometry))
     direct = layout(wanted, gw.shape) == PLAIN
     place = recipe.out(0) if direct else recipe.memory(wanted.nbytes)
-    recipe.launch(
-        made,
-        diff_weights=(wanted, place),
-        src=(describe(x), recipe.of(0)),
-        diff_dst=(describe(gy), recipe.of(1)),
-    )
+    recipe.launch(made, diff_weights=(wanted, place), **operands)
     if not direct:
+        plain = describe(gw, filters(gw, geometry))
         reordered(recipe, (wanted, place), (plain, recipe.out(0)))
-    return recipe.plan(made.implementation)
+    return recipe.plan(made.implementation + suffix)

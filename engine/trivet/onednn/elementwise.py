@@ -147,6 +147,22 @@ def binary(name: str, algorithm: int, commutes: bool):
         return recipe.plan(made.implementation, over=((0, order[0]),))
 
 
+@kernel("accumulate")
+def accumulate(call: Call) -> Plan | str:
+    """total += x, in place."""
+    total, x = call.ins
+    if total.shape != x.shape:
+        return "oneDNN adds values of one shape here"
+    x = x.at(total.layout) if total.layout in (PLAIN, CHANNELS_LAST) else x
+    d = describe(total)
+    made = operation("binary", K.BINARY_ADD, d, describe(x), d, dnnl.attributes())
+    recipe = Recipe((total, x), ())
+    recipe.launch(
+        made, dst=(d, recipe.of(0)), src_0=(d, recipe.of(0)), src_1=(describe(x), recipe.of(1))
+    )
+    return recipe.plan(made.implementation, writes=(0,))
+
+
 def _aligned(s: Spec, rank: int):
     """With axes of size 1 in front up to the rank of the result."""
     if s.layout == PLAIN:
