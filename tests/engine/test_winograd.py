@@ -167,6 +167,68 @@ def test_pixels_do_not_depend_on_chunks_nor_on_threads(monkeypatch):
     assert len(set(first)) == 2  # one result for each direction
 
 
+LINKS = [
+    (), ("relu",), ("add",), ("add", "relu"), ("batch_norm_inference",),
+    ("batch_norm_inference", "relu"), ("batch_norm_inference", "add", "relu"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("links", LINKS, ids="+".join)
+@pytest.mark.parametrize("bias", [False, True])
+def test_joined_with_what_follows(links, bias):
+    case, rng = Case(2, 20, 37, (11, 9), 1, more=2, bias=bias), np.random.default_rng(1)
+    operands, name = [case.x, case.w, *case.bias], "conv"
+    (expected,) = reference(case.call("conv", *operands), *operands)
+    bound = bound_of_images(case.x, case.w, 1, 1, (11, 9)) + EPS * np.abs(expected)
+    ins, geometry = list(case.call("conv", *operands).ins), case.geometry
+    for link in links:
+        own, more = None, []
+        if link == "batch_norm_inference":
+            more = [rng.uniform(0.5, 2, 37).astype("f") for _ in range(4)]
+            weight, shift, mean, variance = (a.astype("d")[:, None, None] for a in more)
+            own = (2, 37, 99), (0, 2), (1, 37, 1), 1e-3
+            scale = weight / np.sqrt(variance + 1e-3)
+            sizes = np.abs(scale) * (np.abs(expected) + np.abs(mean) + 4) + np.abs(shift)
+            bound = np.abs(scale) * bound + 8 * EPS * sizes
+            expected = (expected - mean) * scale + shift
+            ins += [Spec((37,))] * 4
+        elif link == "add":
+            more = [rng.standard_normal(expected.shape).astype("f")]
+            bound = bound + EPS * (np.abs(expected) + np.abs(more[0]))
+            expected = expected + more[0]
+            ins += [sliced(expected.shape, 5)]
+        else:
+            expected = np.maximum(expected, 0)
+        operands += more
+        name, geometry = f"{name}+{link}", (geometry, own, 0)
+    for plan in registry.ask("trivet.native", Call(name, tuple(ins), geometry)):
+        assert plan.ins == tuple(ins)
+        (y,) = execute(plan, *operands)
+        assert (np.abs(y - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("more", [0, 7])
+def test_gradients_joined_with_what_follows(more):
+    case = Case(2, 37, 20, (11, 9), 1)
+    other = np.random.default_rng(1).standard_normal(case.x.shape).astype("f")
+    other[0, :5] = np.nan, 0, np.inf, -np.inf, -0.0, 1, 2, 3, 4
+    gy, w = case.gy, case.w
+    (gradient,) = reference(case.call("conv_grad_input", gy, w), gy, w)
+    bound = bound_of_images(gy, w.swapaxes(0, 1)[:, :, ::-1, ::-1], 1, 1, (11, 9))
+    ins = (*case.call("conv_grad_input", gy, w).ins, sliced(other.shape, more))
+    expected = np.where(other <= 0, 0, gradient)
+    call = Call("conv_grad_input+relu_grad", ins, (case.geometry, None, 0))
+    (gx,) = execute(registry.ask("trivet.native", call)[0], gy, w, other)
+    assert (np.abs(gx - expected) <= bound + EPS * np.abs(expected)).all()
+    call = Call("conv_grad_input+add", ins, (case.geometry, None, 0))
+    other = np.nan_to_num(other, posinf=5, neginf=-5)
+    (gx,) = execute(registry.ask("trivet.native", call)[0], gy, w, other)
+    allowed = bound + EPS * (2 * np.abs(gradient) + np.abs(other))
+    assert (np.abs(gx - (gradient + other)) <= allowed).all()
+    call = Call("conv_grad_input+relu_grad", ins, (case.geometry, None, 1))
+    assert isinstance(registry.ask("trivet.native", call), str)
+
+
 def test_a_bound_plan_gives_the_same_bits():
     case = Case(1, 20, 24, (8, 9), 1)
     plan = registry.ask("trivet.native", case.call("conv", case.x, case.w))[0]

@@ -12,10 +12,12 @@ every element to the bound that follows from the sums of absolute values on its 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
+from ..geometry import Convolution
 from ..lib import openmp
 from ..registry import Call, Plan
 from ..simd import BYTES, LANES, Launch, Operand, float_bits
@@ -28,6 +30,7 @@ from .winograd_kernels import (
     WRITE,
     winograd_filters,
     winograd_filters_back,
+    winograd_fold,
     winograd_images,
     winograd_sums,
 )
@@ -39,8 +42,9 @@ CELLS = 9  # of a filter
 ALL = float_bits(-math.inf)  # the lowest value allowed: any
 
 
-def _refusal(call: Call, channels: tuple[int, int]) -> str | None:
-    geometry, window = call.geometry, call.geometry.window
+def unfit(call: Call, geometry: Convolution, channels: tuple[int, int]) -> str | None:
+    """Why a convolution cannot be done this way; None if it can."""
+    window = geometry.window
     if why := refusal(call):
         return why
     if geometry.algo not in ("auto", "winograd"):
@@ -102,7 +106,7 @@ def _chunks(tiles: int, filters: int) -> list[int]:
     return [best, *(chunk for chunk in sizes if chunk != best)]
 
 
-class _Filter:
+class Filters:
     """Where the filters of a launch lie, as ``winograd_filters`` reads them; steps in bytes."""
 
     def __init__(self, shape, turned: bool):
@@ -115,65 +119,104 @@ class _Filter:
             self.inputs, self.outputs = outputs, inputs
 
 
-def _images(call: Call, grid, x: Spec, y: Spec, filters: _Filter, bias: bool):
-    """Plans of y = x through the filters [+ bias]; operands x, w[, bias]."""
+@dataclass
+class Finish:
+    """What becomes of the products; operands by their numbers among the call's."""
+
+    bias: int | None = None
+    normalisation: tuple[int, float] | None = None  # the first of its four operands, eps
+    other: int | None = None
+    mode: int = WRITE
+    lowest: int = ALL
+
+
+def images(call: Call, grid, y: Spec, filters: Filters, ins: list[Spec], finish: Finish):
+    """Plans of y = x through the filters, finished; operands x, w, then what ``finish`` names."""
     inputs, outputs = filters.inputs, filters.outputs
     fixed = constants(max(inputs, outputs))
     zeros, ones = fixed.ctypes.data, fixed[len(fixed) // 2 :].ctypes.data
-    ins = x, *(spec.at(PLAIN) for spec in call.ins[1:])
     workspace, threads = 1 + len(ins), openmp.threads()
-    transformed = PRODUCTS * matrix(inputs, outputs)
-    shift = Operand(3) if bias else zeros
+    shift = zeros if finish.bias is None else Operand(1 + finish.bias)
+    scale, first, used = ones, [], 0
+    if finish.normalisation:
+        at, eps = finish.normalisation
+        used = 8 * LANES * vectors(outputs)
+        scale, folded = Operand(workspace), Operand(workspace, used // 2)
+        four = (Operand(1 + at + k) for k in range(4))
+        first = [(winograd_fold, (scale, folded, *four, shift, outputs, float_bits(eps)))]
+        shift = folded
+    other, over = (zeros, 0), ()
+    if finish.other is not None:
+        other = Operand(1 + finish.other), 4 * ins[finish.other].pixels[1]
+        over = ((0, finish.other),) if ins[finish.other] == y else ()
+    matrices = Operand(workspace, used)
+    used += PRODUCTS * matrix(inputs, outputs)
+    first.append((winograd_filters, (
+        matrices, Operand(2, filters.first), inputs, outputs, *filters.steps, filters.cell, scale,
+    )))  # fmt: skip
 
     def plan(chunk):
         scratch = _scratch(chunk, inputs, outputs)
-        first = winograd_filters, (
-            Operand(workspace), Operand(2, filters.first), inputs, outputs, *filters.steps,
-            filters.cell, ones,
+        last = winograd_images, (
+            *grid, Operand(0), Operand(1), matrices, shift, *other, finish.mode, finish.lowest,
+            inputs, outputs, y.shape[0], chunk, Operand(workspace, used), scratch, zeros,
         )  # fmt: skip
-        second = winograd_images, (
-            *grid, Operand(0), Operand(1), Operand(workspace), shift, zeros, 0, WRITE, ALL,
-            inputs, outputs, x.shape[0], chunk, Operand(workspace, transformed), scratch, zeros,
-        )  # fmt: skip
-        run = Launch(first, second, keep=fixed)
-        name = f"winograd, {chunk} tiles"
+        run = Launch(*first, last, keep=fixed)
         return Plan(
-            run,
-            ins,
-            (y,),
-            transformed + threads * scratch,
-            bind=run.bind,
-            name=name,
-            addressed=True,
-        )
+            run, tuple(ins), (y,), used + threads * scratch, bind=run.bind,
+            name=f"winograd, {chunk} tiles", addressed=True, over=over,
+        )  # fmt: skip
 
-    return [plan(chunk) for chunk in _chunks(x.shape[0] * grid[0] * grid[1], transformed)]
+    tiles = y.shape[0] * grid[0] * grid[1]
+    return [plan(chunk) for chunk in _chunks(tiles, PRODUCTS * matrix(inputs, outputs))]
+
+
+def forward(call: Call, geometry: Convolution, finish: Finish, own: int) -> list[Plan] | str:
+    """Plans of a call that begins with a convolution of ``own`` operands."""
+    (x, w, *_), window = call.ins, geometry.window
+    if why := unfit(call, geometry, w.shape[:2]):
+        return why
+    x, pixel = image(x)
+    y = Spec((x.shape[0], w.shape[0], *window.out_size), x.dtype, CHANNELS_LAST)
+    ins = [x, *(spec.at(PLAIN) for spec in call.ins[1:])]
+    if own == 3:
+        finish.bias = 2
+    if finish.other is not None:
+        if call.ins[finish.other].shape != y.shape:
+            return "adds no image of the same shape"
+        ins[finish.other] = image(call.ins[finish.other])[0]
+    padding = window.padding[0][0], window.padding[1][0]
+    grid = _grid(window.size, window.out_size, padding, pixel, 4 * w.shape[0])
+    return images(call, grid, y, Filters(w.shape, False), ins, finish)
+
+
+def backward(call: Call, geometry: Convolution, finish: Finish) -> list[Plan] | str:
+    """Plans of a call that begins with the gradient of a convolution's input."""
+    (gy, w, *_), window = call.ins, geometry.window
+    if why := unfit(call, geometry, w.shape[:2]):
+        return why
+    gy, pixel = image(gy)
+    gx = Spec((gy.shape[0], w.shape[1], *window.size), gy.dtype, CHANNELS_LAST)
+    ins = [gy, w.at(PLAIN)]
+    if finish.other is not None:
+        if call.ins[2].shape != gx.shape:
+            return "no image of the same shape"
+        ins.append(image(call.ins[2])[0])
+    padding = 2 - window.padding[0][0], 2 - window.padding[1][0]  # below 0: pixels are left out
+    grid = _grid(window.out_size, window.size, padding, pixel, 4 * w.shape[1])
+    return images(call, grid, gx, Filters(w.shape, True), ins, finish)
 
 
 @kernel("conv")
 def conv(call: Call) -> list[Plan] | str:
     """x (N, C, H, W), w (O, C, 3, 3)[, bias (O,)] -> (N, O, *out_size)."""
-    (x, w, *bias), window = call.ins, call.geometry.window
-    if why := _refusal(call, w.shape[:2]):
-        return why
-    x, pixel = image(x)
-    y = Spec((x.shape[0], w.shape[0], *window.out_size), x.dtype, CHANNELS_LAST)
-    padding = window.padding[0][0], window.padding[1][0]
-    grid = _grid(window.size, window.out_size, padding, pixel, 4 * w.shape[0])
-    return _images(call, grid, x, y, _Filter(w.shape, False), bool(bias))
+    return forward(call, call.geometry, Finish(), len(call.ins))
 
 
 @kernel("conv_grad_input")
 def conv_grad_input(call: Call) -> list[Plan] | str:
     """gy (N, O, *out_size), w (O, C, 3, 3) -> (N, C, H, W)."""
-    (gy, w), window = call.ins, call.geometry.window
-    if why := _refusal(call, w.shape[:2]):
-        return why
-    gy, pixel = image(gy)
-    gx = Spec((gy.shape[0], w.shape[1], *window.size), gy.dtype, CHANNELS_LAST)
-    padding = 2 - window.padding[0][0], 2 - window.padding[1][0]  # may be below 0: pixels left out
-    grid = _grid(window.out_size, window.size, padding, pixel, 4 * w.shape[1])
-    return _images(call, grid, gy, gx, _Filter(w.shape, True), False)
+    return backward(call, call.geometry, Finish())
 
 
 @kernel("conv_grad_weight")
@@ -181,7 +224,7 @@ def conv_grad_weight(call: Call) -> list[Plan] | str:
     """x (N, C, H, W), gy (N, O, *out_size) -> (O, C, 3, 3)."""
     (x, gy), window = call.ins, call.geometry.window
     inputs, outputs = x.shape[1], gy.shape[1]
-    if why := _refusal(call, (inputs, outputs)):
+    if why := unfit(call, call.geometry, (inputs, outputs)):
         return why
     (x, pixel), (gy, out_pixel) = image(x), image(gy)
     gw = Spec((outputs, inputs, *window.kernel), x.dtype)
