@@ -24,9 +24,8 @@ from .gru_kernels import (
     gru_steps,
     gru_steps_back,
     gru_weights_back,
-    rows_product,
 )
-from .products import turned_scratch
+from .products import rows_product, turned_scratch
 
 
 def _refusal(call: Call) -> str | None:
@@ -93,6 +92,7 @@ def rnn(call: Call) -> Plan | str:
     )  # fmt: skip
     product = rows_product, (
         gates, 4 * KEPT * hidden, Operand(first), 4 * inputs, w_ih, rows, inputs, GATES * hidden,
+        0,
     )  # fmt: skip
     steps = gru_steps, (
         Operand(0), Operand(1), gates, w_hh, bias, Operand(first + 1), starts.ctypes.data,
@@ -150,6 +150,7 @@ def rnn_grad(call: Call) -> Plan | str:
     )  # fmt: skip
     product = rows_product, (
         Operand(0), 4 * inputs, gates, 4 * KEPT * hidden, packed[0], rows, GATES * hidden, inputs,
+        0,
     )  # fmt: skip
     biases = (Operand(4), Operand(5)) if geometry.bias else (0, 0)
     weights = gru_weights_back, (

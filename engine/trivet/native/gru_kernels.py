@@ -24,7 +24,7 @@ from ..simd import (
     write,
 )
 from ..simd import kernel as compiled
-from .products import add_turned, multiply, pack, pack_vector, turned_scratch
+from .products import add_turned, clear, copy, multiply, pack, pack_vector, turned_scratch
 
 GATES = 3  # products per unit of input and of state
 KEPT = 4  # values per unit: r, z, n, u
@@ -99,27 +99,6 @@ def _pull(emit, gates, gate_row, before, gy, running, into, sums, hidden, rows, 
         emit.store(sums + part * k, total, lanes)
 
 
-@block
-def _copy(emit, to, source, count):
-    """``count`` float32."""
-
-    def body(o):
-        mask = emit.first(count - o)
-        emit.store(to + o * 4, emit.load(source + o * 4, mask), mask)
-        return [o + LANES]
-
-    emit.loop((count + (LANES - 1)) >> (LANES.bit_length() - 1), [count * 0], body)
-
-
-@block
-def _clear(emit, to, count):
-    def body(o):
-        emit.store(to + o * 4, emit.constant(0.0), emit.first(count - o))
-        return [o + LANES]
-
-    emit.loop((count + (LANES - 1)) >> (LANES.bit_length() - 1), [count * 0], body)
-
-
 @compiled
 def gru_pack(table):
     """w_ih, w_hh, b_ih, b_hh, to: packed w_ih transposed, w_hh for steps, biases; inputs, hidden.
@@ -148,18 +127,6 @@ def gru_pack(table):
             write(to_bias + 12 * hidden + o, read(b_hh + 8 * hidden + o))
 
 
-@compiled
-def rows_product(table):
-    """c, step; a, step; packed b; rows, depth, columns: C = A B, rows shared out."""
-    c_row, a_row = parameter(table, 1), parameter(table, 3)
-    low, high = share(parameter(table, 5), 1, thread(), threads())
-    multiply(
-        parameter(table, 2) + low * a_row, a_row, parameter(table, 4),
-        parameter(table, 0) + low * c_row, c_row, high - low, parameter(table, 6),
-        parameter(table, 7), False,
-    )  # fmt: skip
-
-
 @helper
 def _rows_at_once(left):
     rows = ROWS
@@ -184,7 +151,7 @@ def gru_steps(table):
     low, high = share(sequences, parameter(table, 10), thread(), threads())
     row = 4 * hidden
     if low < high:
-        _copy(state + low * row, h0 + low * row, (high - low) * hidden)
+        copy(state + low * row, h0 + low * row, (high - low) * hidden)
     for s in range(steps):
         t = steps - 1 - s if parameter(table, 11) else s
         first = read_integer(starts + 8 * t)
@@ -200,7 +167,7 @@ def gru_steps(table):
                 )  # fmt: skip
                 r += rows
         if low < last:
-            _copy(state + low * row, y + (first + low) * row, (last - low) * hidden)
+            copy(state + low * row, y + (first + low) * row, (last - low) * hidden)
 
 
 @compiled
@@ -240,9 +207,9 @@ def gru_steps_back(table):
     low, high = share(sequences, parameter(table, 14), thread(), threads())
     row, wide, reverse = 4 * hidden, 4 * KEPT * hidden, parameter(table, 15)
     sums = parameter(table, 9) + thread() * wide
-    _clear(sums, KEPT * hidden)
+    clear(sums, KEPT * hidden)
     if low < high:
-        _copy(running + low * row, gh_n + low * row, (high - low) * hidden)
+        copy(running + low * row, gh_n + low * row, (high - low) * hidden)
     for s in range(steps):
         t = s if reverse else steps - 1 - s
         first = read_integer(starts + 8 * t)
@@ -290,7 +257,7 @@ def gru_weights_back(table):
     low, high = share(GATES * hidden, 1, me, all_threads)
     if low < high:
         c = gw_ih + low * 4 * inputs
-        _clear(c, (high - low) * inputs)
+        clear(c, (high - low) * inputs)
         add_turned(
             gates + 4 * low, wide, x, 4 * inputs, c, 4 * inputs, high - low, rows, inputs, scratch
         )
@@ -298,7 +265,7 @@ def gru_weights_back(table):
         low, high = share(hidden * (2 - part), 1, me, all_threads)
         if low < high:
             c = gw_hh + (low + part * 2 * hidden) * row
-            _clear(c, (high - low) * hidden)
+            clear(c, (high - low) * hidden)
             a = gates + 4 * (low + part * 3 * hidden)
             for k in range(runs, runs + 32 * count, 32):
                 before = (y if read_integer(k + 16) else h0) + read_integer(k + 24) * row

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..simd import BYTES, LANES, REGISTERS, block, helper
+from ..simd import BYTES, LANES, REGISTERS, block, helper, parameter, share, thread, threads
+from ..simd import kernel as compiled
 
 # Vectors of a panel: rows of C held; rows * vectors + vectors + 1 fit in the registers.
 BLOCKS = {1: 16, 2: 14, 3: 9, 4: 6, 5: 5} if REGISTERS == 32 else {1: 12, 2: 6, 3: 4}
@@ -88,6 +89,29 @@ def pack_vector(emit, source, step, to, count):
     near = step.equals(4)
     emit.when(near, lambda: emit.store(to, emit.load(source, mask)))
     emit.when(near.equals(0), lambda: emit.store(to, emit.gather(source, step, mask)))
+
+
+@block
+def copy(emit, to, source, count):
+    """``count`` float32."""
+
+    def body(o):
+        mask = emit.first(count - o)
+        emit.store(to + o * 4, emit.load(source + o * 4, mask), mask)
+        return [o + LANES]
+
+    emit.loop((count + (LANES - 1)) >> (LANES.bit_length() - 1), [count * 0], body)
+
+
+@block
+def clear(emit, to, count):
+    """``count`` zeros."""
+
+    def body(o):
+        emit.store(to + o * 4, emit.constant(0.0), emit.first(count - o))
+        return [o + LANES]
+
+    emit.loop((count + (LANES - 1)) >> (LANES.bit_length() - 1), [count * 0], body)
 
 
 @block
@@ -213,3 +237,51 @@ def add_turned(a, a_depth, b, b_depth, c, c_row, rows, depth, columns, scratch):
 def turned_scratch(rows):
     """Bytes that ``add_turned`` needs."""
     return LONG * (WIDEST + (rows + LANES - 1) // LANES) * BYTES
+
+
+@compiled
+def pack_right(table):
+    """b, its steps along depth and columns, depth, columns, to: B as ``packed``."""
+    pack(
+        parameter(table, 0), parameter(table, 1), parameter(table, 2), parameter(table, 3),
+        parameter(table, 4), parameter(table, 5), thread(), threads(),
+    )  # fmt: skip
+
+
+@compiled
+def rows_product(table):
+    """c, step; a, step; b as packed; rows, depth, columns, bias (0: none): C = A B + bias."""
+    c_row, a_row, columns = parameter(table, 1), parameter(table, 3), parameter(table, 7)
+    bias = parameter(table, 8)
+    low, high = share(parameter(table, 5), 1, thread(), threads())
+    c = parameter(table, 0) + low * c_row
+    if bias:
+        for r in range(high - low):
+            copy(c + r * c_row, bias, columns)
+    multiply(
+        parameter(table, 2) + low * a_row, a_row, parameter(table, 4), c, c_row, high - low,
+        parameter(table, 6), columns, bias != 0,
+    )  # fmt: skip
+
+
+@compiled
+def turned_product(table):
+    """c; a, step; b, step; rows, depth, columns, bias (0: none), scratch: C = A B + bias.
+
+    The rows of A are contiguous, its depth steps; so does that of B.
+    """
+    rows, depth, columns = parameter(table, 5), parameter(table, 6), parameter(table, 7)
+    bias, scratch = parameter(table, 8), parameter(table, 9) + thread() * turned_scratch(rows)
+    low, high = share(rows, 1, thread(), threads())
+    row = 4 * columns
+    c = parameter(table, 0) + low * row
+    for r in range(high - low):
+        if bias:
+            copy(c + r * row, bias, columns)
+        else:
+            clear(c + r * row, columns)
+    if low < high:
+        add_turned(
+            parameter(table, 1) + 4 * low, parameter(table, 2), parameter(table, 3),
+            parameter(table, 4), c, row, high - low, depth, columns, scratch,
+        )  # fmt: skip
