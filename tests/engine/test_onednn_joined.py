@@ -96,6 +96,7 @@ def test_nan_and_infinities_pass_a_joined_relu(rng):
     for plan in plans_of("conv+relu", upload(x), upload(w), geometry=(geometry, (), 0)):
         (y,) = run(plan, [upload(x), upload(w)])
         np.testing.assert_array_equal(plain(y)[0, 5].ravel(), [np.nan, np.inf, 0, 0])
+        assert not np.signbit(plain(y)[0, 5].ravel()[1:]).any()
 
 
 def test_a_sum_along_pixels_is_not_joined(rng):

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..lib import dnnl
 from ..lib import dnnl_constants as K
+from ..lib.dnnl import Descriptor
 from ..registry import Call, Plan
 from ..spec import CHANNELS_LAST, PLAIN, Spec
 from .common import Recipe, describe, kernel, operation
@@ -27,8 +28,8 @@ REFUSED = {
     "abs_grad": "oneDNN's slope of abs at NaN is 1",
 }
 # With slope 0 oneDNN's relu drops NaN; its elu compares "not less or equal", so NaN passes, and
-# with alpha 0 it leaves alpha * (exp(x) - 1) = 0 of the rest.
-RELU = K.ELTWISE_ELU, 0.0, 0.0
+# with alpha 0 it leaves alpha * (exp(x) - 1) = -0 of the rest, of which abs makes 0.
+RELU = ("eltwise", K.ELTWISE_ELU, 0.0, 0.0), ("eltwise", K.ELTWISE_ABS, 0.0, 0.0)
 
 
 def _leaky_relu(slope):
@@ -53,7 +54,6 @@ def _plainly(algorithm, alpha=0.0, beta=0.0):
 
 # the reference's name: its options -> oneDNN's algorithm, alpha and beta, or why not
 FORWARD = {
-    "relu": lambda: RELU,
     "leaky_relu": _leaky_relu,
     "gelu": _gelu,
     "power": _power,
@@ -63,7 +63,7 @@ FORWARD = {
     "sqrt": _plainly(K.ELTWISE_SQRT),
     "abs": _plainly(K.ELTWISE_ABS),
     "reciprocal": _plainly(K.ELTWISE_POW, 1.0, -1.0),
-    "neg": _plainly(K.ELTWISE_LINEAR, -1.0),
+    "neg": _plainly(K.ELTWISE_LINEAR, -1.0, -0.0),  # 0 - 0 would be 0, not -0
 }
 # of these the gradient is a function of the result, not of the operand
 FROM_RESULT = {
@@ -97,6 +97,20 @@ def unary(name: str, options):
         recipe = Recipe((x,), (x,))
         recipe.launch(made, dst=(d, recipe.out(0)), src=(d, recipe.of(0)))
         return recipe.plan(made.implementation, over=((0, 0),))
+
+
+@kernel("relu")
+def relu(call: Call) -> Plan | str:
+    """x + 0 and what a joined relu does to it: oneDNN's functions of one operand take no more."""
+    (x,) = lying(call)
+    rank = max(len(x.shape), 1)
+    d, one = describe(x), Descriptor.strided((1,) * rank, (1,) * rank)
+    made = operation("binary", K.BINARY_ADD, d, one, d, dnnl.attributes(*RELU))
+    recipe = Recipe((x,), (x,))
+    zero = recipe.memory(4)
+    recipe.arrays(lambda zero: zero.fill(0), (zero, (1,)))
+    recipe.launch(made, dst=(d, recipe.out(0)), src_0=(d, recipe.of(0)), src_1=(one, zero))
+    return recipe.plan(made.implementation, over=((0, 0),))
 
 
 def gradient(name: str, options, saved: str):

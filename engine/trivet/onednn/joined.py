@@ -85,7 +85,7 @@ class Chain:
             raise Refused("adds neither an image nor a number per channel")
 
     def relu(self, first: int, geometry) -> None:
-        self.post_ops.append(("eltwise", *RELU))
+        self.post_ops += RELU
 
 
 def answer(call: Call) -> list[Plan] | str:
