@@ -121,7 +121,9 @@ class Walk:
                 axes[-1] = axes[-1][0] * n, steps
             else:
                 axes.append((n, steps))
-        axes = axes or [(1, [1] * len(specs))]
+        alone = shape and shape[order[-1]] == 1  # one channel of several: rows of one
+        if not axes or (alone and any(step not in (0, 1) for step in axes[-1][1])):
+            axes.append((1, [1] * len(specs)))
         return cls(tuple(n for n, _ in axes), tuple(zip(*(s for _, s in axes))))
 
 
@@ -196,7 +198,7 @@ def map_plan(call: Call, made: Map, options=(), shape=None) -> Plan | str:
     out = Spec(shape, "float32", layout)
 
     def laid(spec):
-        return spec.at(layout if spec.shape == shape else PLAIN)
+        return spec.at(layout if len(spec.shape) == len(shape) else PLAIN)
 
     ins = [s if _walks(out, s) else laid(s) for s in call.ins]
     run = map_launch(made, [out], ins, range(1 + len(ins)), options)

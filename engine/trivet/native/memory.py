@@ -41,12 +41,16 @@ SUM = ColumnSums("sum", lambda emit, x: x.widened(), lambda emit, total: total.n
 def sum_to(call):
     if why := refusal(call):
         return why
-    (x,), shape = call.ins, call.geometry
-    out = Spec(shape)
-    if x.steps is None or len(walked(x, out).sizes) > 2:
-        x = x.at(CHANNELS_LAST if is_image(x) else PLAIN)
-    walk = walked(x, out)
-    on, (steps, kept) = team(x.size), walk.steps
+    (x,), out = call.ins, Spec(call.geometry)
+    own = x.at(CHANNELS_LAST if is_image(x) else PLAIN)
+    plans = (summed(spec, out) for spec in (x, own) if spec.steps)
+    return next(filter(None, plans), "sums over axes that lie in too many pieces")
+
+
+def summed(x: Spec, out: Spec):
+    """The plan if the operand lies well for it."""
+    walk, on = walked(x, out), team(x.size)
+    steps, kept = walk.steps
     if len(walk.sizes) == 1 and steps[0] == 1 and (not kept[0] or x.size == 1):
         parts = Operand(2)
         stages = (
@@ -55,7 +59,7 @@ def sum_to(call):
         )
         return planned(Launch(*stages, on=on), [x], [out], workspace=64 * on)
     if len(walk.sizes) != 2 or steps[1] != 1 or bool(kept[0]) == bool(kept[1]):
-        return "sums over axes that lie in too many pieces"
+        return None
     rows, columns = walk.sizes
     if kept[0]:
         table = rows, columns, Operand(0), Operand(1), 4 * steps[0]
@@ -135,7 +139,8 @@ def reorder(call):
     y = x.at(call.geometry)
     if x.steps is None or y.steps is None:
         return "another backend's layout"
-    order = sorted(range(len(y.shape)), key=lambda axis: -y.steps[axis])
+    # a single channel goes last, so that one of several is a column of one
+    order = sorted(range(len(y.shape)), key=lambda a: (a == 1 == y.shape[a], -y.steps[a]))
     walk = Walk.over(y.shape, order, y, x)
     stage = _moved(walk)
     return stage if isinstance(stage, str) else planned(Launch(stage, on=team(x.size)), [x], [y])
