@@ -52,22 +52,22 @@ def reference(name, *arrays, geometry=None, auxiliaries=True):
     return [plain(b) for b in outs]
 
 
-def check(name, *arrays, geometry=None, bounds, auxiliaries=True, layouts=None):
+def check(name, *arrays, geometry=None, bounds, auxiliaries=True, layouts=None, avx512=False):
     """Every plan's results within the bounds, one array (or number) of absolute errors each.
 
-    Returns the largest error in units of its bound.
+    Args:
+        avx512: oneDNN may refuse on a processor without it.
     """
     buffers = [upload(a) for a in arrays]
     if layouts:
         buffers = [reorder(b, to) for b, to in zip(buffers, layouts)]
     plans = plans_of(name, *buffers, geometry=geometry, auxiliaries=auxiliaries)
+    if avx512 and plans == "oneDNN has only ref:any for this":
+        return
     assert not isinstance(plans, str), plans
     expected = reference(name, *arrays, geometry=geometry, auxiliaries=auxiliaries)
-    worst = 0.0
     for plan in plans:
         outs = [plain(b) for b in run(plan, buffers)]
         for out, value, bound in zip(outs, expected, bounds):
             error = np.abs(out - value) / np.maximum(bound, np.finfo(np.float32).tiny)
-            worst = max(worst, float(error.max()))
-            assert worst <= 1, f"{plan.name}: {worst} times the bound"
-    return worst
+            assert error.max() <= 1, f"{plan.name}: {error.max()} times the bound"

@@ -132,7 +132,9 @@ class Descriptor:
 
     def owned(self) -> Descriptor:
         """The same for longer than the operation it was asked of."""
-        return Descriptor(_made("memory_desc", "memory_desc_clone", self))
+        clone = _made("memory_desc", "memory_desc_clone", self)
+        clone._kept = None
+        return Descriptor(clone)
 
     @property
     def nbytes(self) -> int:

@@ -128,7 +128,7 @@ def gradient(name: str, options, saved: str):
         recipe = Recipe((gy, v), (v,))
         operands = {"diff_src": recipe.out(0), "diff_dst": recipe.of(0), saved: recipe.of(1)}
         recipe.launch(made, **{argument: (d, place) for argument, place in operands.items()})
-        return recipe.plan(made.implementation, over=((0, 0), (0, 1)))
+        return recipe.plan(made.implementation, over=((0, 0),))
 
 
 def binary(name: str, algorithm: int, commutes: bool):
