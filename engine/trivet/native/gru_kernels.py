@@ -24,7 +24,7 @@ from ..simd import (
     write,
 )
 from ..simd import kernel as compiled
-from .products import add_turned, clear, copy, multiply, pack, pack_vector, turned_scratch
+from .products import add_turned, clear, copy, multiply, pack, turn, turned_scratch
 
 GATES = 3  # products per unit of input and of state
 KEPT = 4  # values per unit: r, z, n, u
@@ -114,11 +114,11 @@ def gru_pack(table):
     pack(w_ih, 4, 4 * inputs, inputs, GATES * hidden, to_input, me, all_threads)
     low, high = share(hidden, LANES, me, all_threads)
     for j in range(low, high, LANES):
-        for k in range(hidden):
+        for k in range(0, hidden, LANES):
             for g in range(GATES):
                 source = w_hh + 4 * ((g * hidden + j) * hidden + k)
                 to = to_state + 4 * (j * hidden + k * LANES) * GATES + g * BYTES
-                pack_vector(source, 4 * hidden, to, hidden - j)
+                turn(source, 4 * hidden, to, GATES * BYTES, min(LANES, hidden - k), hidden - j)
     if me == 0:
         for o in range(0, 8 * hidden, 4):
             write(to_bias + o, read(b_ih + o) + read(b_hh + o))

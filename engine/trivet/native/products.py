@@ -18,7 +18,7 @@ from ..simd import kernel as compiled
 BLOCKS = {1: 16, 2: 14, 3: 9, 4: 6, 5: 5} if REGISTERS == 32 else {1: 12, 2: 6, 3: 4}
 WIDEST = max(BLOCKS)  # vectors
 HELD = (0, *BLOCKS.values())  # the same for compiled code
-DEPTH = 256  # most rows of B at a time: a panel of them stays in the caches near by
+DEPTH = 128  # most rows of B at a time: a panel of them stays in the first-level cache
 CHUNK = 72  # rows of A that meet each panel in turn
 LONG = 96  # rows of both at a time where A is transposed
 
@@ -83,12 +83,29 @@ def _more_turned(emit, rows, width, a, a_depth, b, b_depth, c, c_row, n, skip, m
 
 
 @block
-def pack_vector(emit, source, step, to, count):
-    """A vector, the first ``count`` lanes from places ``step`` apart, the others 0."""
-    mask = emit.first(count)
-    near = step.equals(4)
-    emit.when(near, lambda: emit.store(to, emit.load(source, mask)))
-    emit.when(near.equals(0), lambda: emit.store(to, emit.gather(source, step, mask)))
+def turn(emit, source, step, to, to_step, rows, columns):
+    """LANES columns of ``rows`` rows (LANES at most), from a source (columns, rows).
+
+    Rows of the source are ``step`` apart; columns that it lacks become 0.
+    """
+    lanes = emit.first(rows)
+    square = [emit.load(source + step * i, emit.only_if(columns > i, lanes)) for i in range(LANES)]
+    for k in range(LANES.bit_length() - 1):  # swaps the two squares beside the diagonal
+        bit = 1 << k
+        for i in range(LANES):
+            if not i & bit:
+                a, b = square[i], square[i | bit]
+                above = [j + LANES - bit if j & bit else j for j in range(LANES)]
+                below = [j + LANES if j & bit else j + bit for j in range(LANES)]
+                square[i], square[i | bit] = emit.shuffle(a, above, b), emit.shuffle(a, below, b)
+    for i, row in enumerate(square):
+        emit.when(rows > i, partial(emit.store, to + to_step * i, row))
+
+
+@block
+def _copy_some(emit, source, to, count):
+    """A vector, 0 behind the first ``count``."""
+    emit.store(to, emit.load(source, emit.first(count)))
 
 
 @block
@@ -147,18 +164,26 @@ def packed(k, depth, vectors, done, width):
 
 @helper
 def pack(b, b_depth, b_column, depth, columns, to, me, all_threads):
-    """A thread's share of B (depth, columns) from any steps into panels, zeros behind the end."""
+    """A thread's share of B (depth, columns), with one step of 4, into panels; 0 behind the end."""
     vectors = (columns + LANES - 1) // LANES
-    for k in range(depth * me // all_threads, depth * (me + 1) // all_threads):
-        done = 0
-        while done < vectors:
-            width = panel(vectors - done)
-            place = to + packed(k, depth, vectors, done, width)
-            for v in range(width):
-                first = (done + v) * LANES
-                source = b + k * b_depth + first * b_column
-                pack_vector(source, b_column, place + v * BYTES, columns - first)
-            done += width
+    part = deep(depth)
+    for first in range(0, depth, part):
+        last = min(first + part, depth)
+        for k in range(first + me * LANES, last, all_threads * LANES):
+            done, rows = 0, min(LANES, last - k)
+            while done < vectors:
+                width = panel(vectors - done)
+                place = to + packed(k, depth, vectors, done, width)
+                for v in range(done, done + width):
+                    source = b + k * b_depth + v * LANES * b_column
+                    left = columns - v * LANES
+                    if b_column == 4:
+                        for i in range(rows):
+                            _copy_some(source + i * b_depth, place + i * width * BYTES, left)
+                    else:
+                        turn(source, b_column, place, width * BYTES, rows, left)
+                    place += BYTES
+                done += width
 
 
 @helper
