@@ -2,7 +2,7 @@
 
 from . import formats, loader, nn, ops, optim, zoo
 from .config import no_grad, recording, using
-from .explain import explain
+from .explain import explain, libraries
 from .formats.checkpoint import load, save
 from .graph import capture
 from .ops.dropout import Generator, seed
@@ -16,6 +16,7 @@ __all__ = [
     "explain",
     "formats",
     "grad",
+    "libraries",
     "load",
     "loader",
     "nn",

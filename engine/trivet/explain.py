@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import metadata
 
 from . import registry
 from .errors import TrivetError
@@ -92,3 +94,12 @@ def _launches(notes: list[Note]) -> str:
         for backend in order[: order.index(registry.LAST_RESORT)]:
             reasons[f"{note.call.name}: {backend}: {registry.ask(backend, note.call)}"] += 1
     return "\n".join([*lines, *(f"{n} x {reason}" for reason, n in reasons.most_common())])
+
+
+def libraries() -> dict[str, str]:
+    """Versions of the installed libraries that the CPU's legs run on; what is missing is absent."""
+    found = {}
+    for name in ("numba", "onednn-cpu-gomp"):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

@@ -14,7 +14,7 @@ from .spec import Spec
 # Modules that register kernels, best first; imported when first asked. All but the reference need
 # what may not be installed, and raise BackendMissing without it.
 PREFERENCE: dict[str, list[str]] = {
-    "cpu": ["trivet.reference"],
+    "cpu": ["trivet.native", "trivet.onednn", "trivet.reference"],
 }
 LAST_RESORT = "trivet.reference"
 

@@ -138,6 +138,13 @@ class Run:
         """Records time spent compiling, where the framework can tell it from running."""
         self._recorder.event("compile", seconds=float(seconds), what=what)
 
+    def kernels(self, name):
+        """Records the name of what a framework chose to run by measurement.
+
+        Equal names stand for equal choices: what parity was checked for is what was timed.
+        """
+        self._recorder.event("kernels", name=str(name))
+
     def checkpoint(self, save, load):
         """A training job is saved after each epoch and goes on from there if it was cut off.
 
