@@ -18,9 +18,12 @@ ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n?```\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["docs/engine.md", "README.md", "engine/README.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/engine.md", "docs/kernels.md", "README.md", "engine/README.md"]
+)
 def test_a_page_prints_what_it_says(page, monkeypatch):
     monkeypatch.setitem(registry.PREFERENCE, "cpu", ["trivet.reference"])
+    monkeypatch.setattr(registry, "_KERNELS", dict(registry._KERNELS))  # a page may add some
     nn.init.seed(0)
     text, names = (ROOT / page).read_text("utf-8"), {"__name__": "page"}
     blocks = list(BLOCK.finditer(text))
@@ -34,7 +37,7 @@ def test_a_page_prints_what_it_says(page, monkeypatch):
         assert printed.getvalue() == (expected or ""), f"{page}: below\n{code}"
 
 
-@pytest.mark.parametrize("page", ["docs/engine.md", "engine/README.md"])
+@pytest.mark.parametrize("page", ["docs/engine.md", "docs/kernels.md", "engine/README.md"])
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text("utf-8")
     for target in re.findall(r"\]\(([^)#]+)", text):

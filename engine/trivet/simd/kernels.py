@@ -6,7 +6,7 @@ import ctypes
 import hashlib
 import inspect
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -121,6 +121,7 @@ def write(typingctx, address, value):
     return types.void(types.int64, types.float32), generate
 
 
+ENGINE = Path(__file__).parents[1]  # the cache knows the sources below
 helper = numba.njit(error_model="numpy")  # a scalar function that kernels share
 
 
@@ -138,9 +139,11 @@ class Kernel:
     It is compiled when first used, or found in the cache folder.
     """
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: Callable, cached: bool = True):
         self.function = function
         self.name = function.__name__
+        # no file, no way to tell when what was kept is stale
+        self.cached = cached and Path(function.__code__.co_filename).is_file()
         self.seconds: float | None = None  # it took to compile or to find
         self.compiled = False  # False: found in the cache
 
@@ -149,7 +152,8 @@ class Kernel:
         start = perf_counter()
         before, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder())
         try:  # Numba looks at the setting while it decorates
-            decorate = numba.cfunc(types.void(types.int64), cache=True, error_model="numpy")
+            signature = types.void(types.int64)
+            decorate = numba.cfunc(signature, cache=self.cached, error_model="numpy")
             made = decorate(self.function)
         finally:
             config.CACHE_DIR = before
@@ -172,15 +176,29 @@ def kernel(function: Callable) -> Kernel:
     return KERNELS[-1]
 
 
-def variant(template: Callable, name: str, **blocks) -> Kernel:
+def variant(template: Callable, name: str, made_of: Sequence[Callable] = (), **blocks) -> Kernel:
     """The kernel of that name that ``template`` becomes with these blocks (or other globals).
 
-    A template is a kernel's function that calls blocks which are still to be chosen; names of
-    variants differ, for the cache goes by them.
+    A template is a kernel's function that calls blocks which are still to be chosen.
+
+    Args:
+        name: No other variant's; the cache goes by it.
+        made_of: The functions that the blocks call. The cache goes by their files too: they may
+            be the user's own.
     """
+    files = {getattr(f, "func", f).__code__.co_filename for f in made_of}
+    others = sorted(f for f in map(Path, files) if ENGINE not in f.parents)
+    cached = all(file.is_file() for file in others)
+    if others and cached:
+        name += f"_{_digest(file.read_bytes() for file in others)}"
     function = FunctionType(template.__code__, template.__globals__ | blocks, name)
     function.__qualname__ = name
-    return kernel(function)
+    KERNELS.append(Kernel(function, cached))
+    return KERNELS[-1]
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def cache_folder() -> Path:
@@ -188,10 +206,9 @@ def cache_folder() -> Path:
 
     Its name says all that the code depends on and Numba does not know of.
     """
-    here = Path(__file__).parents[1]
-    sources = [path.read_bytes() for part in ("simd", "native") for path in _sources(here / part)]
+    sources = [path.read_bytes() for part in ("simd", "native") for path in _sources(ENGINE / part)]
     versions = [metadata.version(name) for name in ("numba", "llvmlite")]
-    digest = hashlib.sha256(b"\0".join([*sources, *map(str.encode, versions)])).hexdigest()[:16]
+    digest = _digest([*sources, *map(str.encode, versions)])
     return user_folder() / "kernels" / f"{CPU}-{LANES}x{REGISTERS}-{digest}"
 
 

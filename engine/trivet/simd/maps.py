@@ -42,6 +42,7 @@ class Map:
     ):
         self.name, self.function = name, function
         self.results, self.options, self.scalars = results, options, scalars
+        self.made_of = [function, *([scalars.py_func] if scalars else [])]
         self.flat, self.rows = cache(self._flat), cache(self._rows)
 
     def _flat(self, kinds: str) -> Kernel:
@@ -49,7 +50,7 @@ class Map:
         whole, rest = _flat_blocks(self, kinds)
         behind = 1 + self.results + len(kinds) + self.options
         blocks = {"_whole": whole, "_rest": rest, **self._globals(behind)}
-        return variant(_flat_template, f"{self.name}_flat_{kinds}", **blocks)
+        return variant(_flat_template, f"{self.name}_flat_{kinds}", self.made_of, **blocks)
 
     def _rows(self, kinds: str) -> Kernel:
         """Of rows; its table: rows, inner rows, columns, then for each result and operand its
@@ -62,7 +63,7 @@ class Map:
             "_single": _row_block(self, kinds, 1),
             **self._globals(3 + 3 * (self.results + len(kinds)) + self.options),
         }
-        return variant(_rows_template, f"{self.name}_rows_{kinds}", **blocks)
+        return variant(_rows_template, f"{self.name}_rows_{kinds}", self.made_of, **blocks)
 
     def _globals(self, behind: int) -> dict:
         return {"_scalars": self.scalars or _no_scalars, "_behind": 8 * behind}

@@ -28,7 +28,7 @@ class Rows:
 
     @cached_property
     def kernel(self) -> Kernel:
-        return variant(_template, f"{self.name}_by_rows", _row=_row_block(self))
+        return variant(_template, f"{self.name}_by_rows", [self.body], _row=_row_block(self))
 
 
 _row = None  # each variant of the template brings its own

@@ -89,11 +89,12 @@ class ColumnSums:
     @cached_property
     def adding(self) -> Kernel:
         blocks = {"_several": _sums_block(self, ABREAST), "_single": _sums_block(self, 1)}
-        return variant(_adding, f"{self.name}_adding", **blocks)
+        return variant(_adding, f"{self.name}_adding", [self.terms], **blocks)
 
     @cached_property
     def finishing(self) -> Kernel:
-        return variant(_finishing, f"{self.name}_finishing", _finish=_finish_block(self))
+        finish = _finish_block(self)
+        return variant(_finishing, f"{self.name}_finishing", [self.finish], _finish=finish)
 
 
 _several = _single = _finish = None  # blocks of a template; each variant brings its own
