@@ -165,6 +165,12 @@ def _lrn(x: Spec, geometry, kind=K.FORWARD_TRAINING):
     return d, operation("lrn_forward", kind, *options, dnnl.attributes())
 
 
+def _lrn_grad(d: Descriptor, geometry, hint):
+    size, alpha, beta, k = geometry
+    options = K.LRN_ACROSS_CHANNELS, d, d, d, size, alpha, beta, k, hint
+    return operation("lrn_backward", *options, dnnl.attributes())
+
+
 @kernel("local_response_norm")
 def local_response_norm(call: Call) -> Plan | str:
     """x -> y, and what oneDNN keeps for the gradient; geometry = (size, alpha, beta, k)."""
@@ -173,6 +179,8 @@ def local_response_norm(call: Call) -> Plan | str:
     d, made = _lrn(x, call.geometry, kind)
     wanted = made.descriptor(K.QUERY_WORKSPACE_MD)
     kept = [Spec((wanted.nbytes,), "uint8")] if call.auxiliaries else []
+    if kept:
+        _lrn_grad(d, call.geometry, made)  # else nobody could: what is kept is private
     recipe = Recipe((x,), (x, *kept))
     given = {"workspace": (wanted, recipe.out(1))} if kept else {}
     recipe.launch(made, dst=(d, recipe.out(0)), src=(d, recipe.of(0)), **given)
@@ -183,10 +191,8 @@ def local_response_norm(call: Call) -> Plan | str:
 def local_response_norm_grad(call: Call) -> Plan | str:
     """gy, x, what was kept -> gx; geometry as for local_response_norm."""
     gy, x, kept = image(call.ins[0]), image(call.ins[1]), call.ins[2]
-    size, alpha, beta, k = call.geometry
     d, hint = _lrn(x, call.geometry)
-    made = operation("lrn_backward", K.LRN_ACROSS_CHANNELS, d, d, d, size, alpha, beta, k, hint,
-                     dnnl.attributes())  # fmt: skip
+    made = _lrn_grad(d, call.geometry, hint)
     recipe = Recipe((gy, x, kept), (x,))
     recipe.launch(
         made,

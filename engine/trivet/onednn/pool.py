@@ -98,6 +98,8 @@ def _max_pool(call: Call) -> Plan | str:
     made = forward(kind, K.POOLING_MAX, x, y, window)
     cells = _cells(made, y) if call.auxiliaries else None
     kept = [Spec((cells.nbytes,), "uint8")] if cells else []
+    if kept:
+        backward(K.POOLING_MAX, x, y, window)  # else nobody could: what is kept is private
     recipe = Recipe((x,), (y, *kept))
     given = {"workspace": (cells, recipe.out(1))} if cells else {}
     recipe.launch(made, dst=(describe(y), recipe.out(0)), src=(describe(x), recipe.of(0)), **given)

@@ -178,6 +178,7 @@ def rnn(call: Call) -> Plan | str:
     wanted = made.descriptor(K.QUERY_WORKSPACE_MD)
     cell = -(-wanted.nbytes // LINE) * LINE  # where c_n is kept
     if call.auxiliaries:
+        net.backward(made)  # else nobody could: what is kept is private
         outs.append(Spec((cell + net.state_bytes * (S > 1),), "uint8"))
     recipe = Recipe(tuple(ins), tuple(outs))
     w_ih, w_hh, *biases = (recipe.of(k) for k in range(1 + S, len(ins)))
