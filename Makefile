@@ -11,7 +11,7 @@ HOW = $(if $(DATA),--data $(DATA)) $(if $(DOWNLOAD),--download) $(if $(BATCH),--
 HOW += $(if $(THREADS),--threads $(THREADS)) $(if $(ROUNDS),--rounds $(ROUNDS))
 HOW += $(if $(KINDS),--kind "$(KINDS)") $(if $(DEVICE),--device $(DEVICE))
 
-.PHONY: help setup bench verify test test-fast lint table plots lab clean rosetta dev
+.PHONY: help setup bench machine verify test test-fast lint table plots lab clean rosetta dev
 
 help:        ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -23,6 +23,9 @@ setup: rosetta  ## build the environments of the frameworks (FRAMEWORKS; none: a
 
 bench: rosetta  ## set up, prepare, measure; then tables and plots
 	$(ROSETTA) run $(CHOICE) $(HOW)
+
+machine: rosetta  ## what this machine can do: GEMM, convolution, copy, dispatch (FRAMEWORKS; none: all)
+	$(ROSETTA) machine $(FRAMEWORKS) $(if $(THREADS),--threads $(THREADS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(DEVICE),--device $(DEVICE))
 
 verify: rosetta  ## check parameters, first losses, trajectories and environments
 	$(ROSETTA) verify

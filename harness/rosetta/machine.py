@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -35,6 +36,16 @@ def cores() -> int:
     except (OSError, ValueError):
         pass  # no such limit here
     return allowed
+
+
+def last_level_cache() -> int:
+    """Bytes of the largest cache of a core; 0 where the system does not say."""
+    units = {"K": 2**10, "M": 2**20}
+    found = [0]
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        text = path.read_text("ascii").strip()
+        found.append(int(text[:-1]) * units[text[-1]] if text[-1:] in units else 0)
+    return max(found)
 
 
 def device() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from . import stats
 from .errors import SpecError
+from .roofline import Roofline
 from .row import LayerTime, Parity
 from .spec import workload as workloads
 from .spec.workload import Workload
@@ -23,10 +24,12 @@ class Cell:
 
     Args:
         run: A run. entry: One of the ``cells`` of its plan.
+        roofline: What the machine can do; None: not known.
     """
 
-    def __init__(self, run: Run, entry: dict[str, Any]) -> None:
+    def __init__(self, run: Run, entry: dict[str, Any], roofline: Roofline | None = None) -> None:
         self.run, self.entry, self.id = run, entry, entry["id"]
+        self.roofline = roofline or Roofline()
         self.framework, self.variant = entry["framework"], entry["variant"]
         self.spec = _spec(entry["workload"])
         self.timing = {j["round"]: r for j, r in self._records("timing")}
@@ -134,6 +137,18 @@ class Cell:
         job, samples = self.job(), self.run.plan["inputs"][self.entry["workload"]]["samples"]
         return samples // (job["batch"] * job["devices"]) if samples and job else None
 
+    def step_flops(self) -> float | None:
+        """Flops of a step on one device, as the workload counts them; None where it does not."""
+        if not self.spec:
+            return None
+        name = "training_flops" if self.spec.phase == "train" else "forward_flops"
+        return (self.spec.model.get(name) or 0) * self.job().get("batch", 0) or None
+
+    def share(self, rate: float | None) -> float | None:
+        """A rate, in flop/s on one device, as a share of the machine's best GEMM."""
+        entry, threads = self.entry, self.job().get("threads", 0)
+        return self.roofline.share(rate, entry["precision"], entry["device"], threads)
+
     def layers(self) -> tuple[LayerTime, ...]:
         """Every layer alone, in the network's order."""
         found: dict[tuple[str, str], list[float]] = {}
@@ -149,7 +164,8 @@ class Cell:
             middle, flops = median(kept), known[layer].flops if layer in known else 0
             rate = flops * batch / middle if flops and work == "forward" and middle else None
             kind = known[layer].kind if layer in known else ""
-            times.append(LayerTime(layer, kind, work, middle, min(kept), max(kept), rate))
+            spread = min(kept), max(kept)
+            times.append(LayerTime(layer, kind, work, middle, *spread, rate, self.share(rate)))
         return tuple(times)
 
     def files(self, folder: str, ending: str) -> tuple[str, ...]:

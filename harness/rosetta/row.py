@@ -44,6 +44,7 @@ class LayerTime:
     low: float  # fastest and slowest lap
     high: float
     flops: float | None  # per second, of forward; None where a layer's flops are not counted
+    share: float | None = None  # flops of the machine's best GEMM; None: not measured alike
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Row:
     step_seconds: Interval | None = None
     samples_per_second: float | None = None
     epoch_seconds: float | None = None
+    roofline: float | None = None  # share of the machine's best GEMM that a step reached
     ratio: Interval | None = None  # time of a step relative to the reference, paired by round
     reference: str = ""  # framework/variant
     verdict: str = ""  # FASTER, SLOWER, SAME, AMBIGUOUS, reference, or why there is none

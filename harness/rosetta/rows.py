@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import schema, stats, store
+from . import roofline, schema, stats, store
 from .measured import Cell
 from .row import SCHEMA, Interval, Row, conditions
 from .store import Run
@@ -44,7 +44,9 @@ def rows(source: Path | Iterable[Run], reference: str | None = None) -> list[Row
 
 def run_rows(run: Run, reference: str | None = None) -> list[Row]:
     """The rows of one run; the reference's own float64 cells have none."""
-    cells = [Cell(run, entry) for entry in run.plan["cells"] if entry["precision"] != "fp64"]
+    ceiling = roofline.read(run.folder.parent)
+    timed = [entry for entry in run.plan["cells"] if entry["precision"] != "fp64"]
+    cells = [Cell(run, entry, ceiling) for entry in timed]
     return [_row(cell, cells, reference or _reference(run)) for cell in cells]
 
 
@@ -127,10 +129,12 @@ def _speed(cell: Cell) -> dict[str, Any]:
     time = stats.interval(steps) if steps else None
     an_epoch = cell.epoch_steps() if cell.spec and cell.spec.phase == "train" else None
     first, compiling = cell.first_steps(), cell.compiling()
+    flops = cell.step_flops()
     return {
         "n": len(steps),
         "step_seconds": time,
         "samples_per_second": time and job["batch"] * job["devices"] / time.median,
+        "roofline": time and flops and cell.share(flops / time.median),
         "epoch_seconds": time and an_epoch and time.median * an_epoch,
         "first_step_cold": first[0],
         "first_step_warm": first[1],

@@ -13,6 +13,7 @@ FLOORS = {
         {"spec", "schema", "row", "progress"},
         {"datasets", "env", "machine", "store", "weights"},
         {"inputs", "stats"},
+        {"roofline"},
         {"agreement", "measured", "references"},
         {"judge"},
         {"rows"},

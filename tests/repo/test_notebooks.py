@@ -69,6 +69,18 @@ def test_the_framework_is_not_hidden_behind_an_adapter(notebook):
             assert all(n == "rosetta.probe" for n in names if n.split(".")[0] == "rosetta")
 
 
+SCRIPTS = sorted((ROOT / "notebooks").glob("*/machine.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.parent.name)
+def test_a_script_of_the_machine_borrows_the_clock_alone(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) else []
+        ours = [name for name in names if name.split(".")[0] == "rosetta"]
+        assert all(name == "rosetta.probe.roofline" for name in ours)
+
+
 @pytest.mark.parametrize("name", framework.names())
 def test_every_workload_has_a_notebook_or_a_reason(name):
     found = framework.load(name)

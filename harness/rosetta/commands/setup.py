@@ -60,8 +60,7 @@ def _show(outcomes: list[tuple[Framework, Environment | str]], device: str) -> N
         if isinstance(outcome, str):
             table.add_row(framework.title, outcome)
             continue
-        names = framework.distribution, *framework.builds
-        version = next(outcome.versions[n] for n in names if n in outcome.versions)
+        version = framework.version(outcome.versions)
         state = "adopted" if outcome.adopted else "ready"
         remark = "" if outcome.tested or outcome.adopted else " (untested)"
         lock = outcome.lock.removesuffix(".txt") + remark

@@ -57,9 +57,13 @@ def command(
             _print([*tables.tables(key, members), *layers.tables(members)], form)
 
 
+def wide() -> Console:
+    """A console of the terminal's width, or in a pipe wide enough for a table."""
+    return Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE)
+
+
 def _print(made: list[tables.Table], form: Format) -> None:
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE
-    console = Console(width=width)
+    console = wide()
     for table in made:
         if form is Format.MARKDOWN:
             print(render.markdown(table, 3))

@@ -21,6 +21,13 @@ _WITH_OVERLAY = (
 )
 
 
+# The same for a script: its own path and arguments follow.
+_SCRIPT_WITH_OVERLAY = (
+    "import runpy, site, sys; site.addsitedir({overlay!r}); "
+    "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+
+
 def jupyter_path() -> Path:
     """A JUPYTER_PATH that holds the kernels of the suite and nothing else."""
     return project.home() / "jupyter"
@@ -32,17 +39,30 @@ def spec(framework: Framework, environment: Environment) -> dict[str, object]:
         start = ["-c", _WITH_OVERLAY.format(overlay=environment.overlay)]
     else:
         start = ["-m", "ipykernel_launcher"]
-    path = os.pathsep.join([str(project.HARNESS), *environment.paths])
-    variables = {**framework.environment, "PYTHONPATH": path}
-    if environment.adopted:  # a foreign environment stays as it is, down to its __pycache__
-        variables["PYTHONPYCACHEPREFIX"] = str(project.home() / "env" / "pycache")
     return {
         "argv": [environment.python, *start, "-f", "{connection_file}"],
         "display_name": f"{framework.title} ({environment.device})",
         "language": "python",
-        "env": variables,
+        "env": variables(framework, environment),
         "metadata": {"debugger": False},
     }
+
+
+def script(environment: Environment, path: Path) -> list[str]:
+    """The command line that runs a script in an environment; its arguments are to follow."""
+    if not environment.overlay:
+        return [environment.python, str(path)]
+    code = _SCRIPT_WITH_OVERLAY.format(overlay=environment.overlay)
+    return [environment.python, "-c", code, str(path)]
+
+
+def variables(framework: Framework, environment: Environment) -> dict[str, str]:
+    """What a framework's kernel and scripts find in their environment, above all the probe."""
+    path = os.pathsep.join([str(project.HARNESS), *environment.paths])
+    found = {**framework.environment, "PYTHONPATH": path}
+    if environment.adopted:  # a foreign environment stays as it is, down to its __pycache__
+        found["PYTHONPYCACHEPREFIX"] = str(project.home() / "env" / "pycache")
+    return found
 
 
 def write(framework: Framework, environment: Environment) -> None:

@@ -14,12 +14,14 @@ MISSING = "-"
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit of time: ``seconds / scale`` is what is written."""
+    """A unit: ``value / scale`` is what is written."""
 
     name: str
     scale: float
 
 
+# Of figures of a machine, by the name of the plain unit.
+RATES = {"flop/s": Unit("GFLOP/s", 1e9), "byte/s": Unit("GB/s", 1e9)}
 SECONDS, MILLI, MICRO = Unit("s", 1.0), Unit("ms", 1e-3), Unit("µs", 1e-6)
 
 
@@ -106,6 +108,15 @@ def error(value: float | None) -> str:
 def percent(share: float | None) -> str:
     """A share of one as per cent with one decimal; 10,000 test samples resolve no more."""
     return MISSING if share is None else f"{100 * share:.1f} %"
+
+
+def share(of_one: float | None) -> str:
+    """A share as a number of per cent, for a column that names the unit.
+
+    >>> share(0.0831), share(None)
+    ('8.31', '-')
+    """
+    return MISSING if of_one is None else digits(100 * of_one)
 
 
 def size(bytes_: int | None) -> str:

@@ -14,7 +14,8 @@ GROUPS = 2  # column groups side by side: more do not fit a page
 DIFFERENCES = (
     "Input gradient and weight gradient are differences: the time of forward and that gradient "
     "together, minus forward alone; one that is not above zero is noise. Total: forward and all "
-    "gradients in one go, measured as such, so the parts need not add up. GFLOP/s: of forward."
+    "gradients in one go, measured as such, so the parts need not add up. GFLOP/s and % of GEMM, "
+    "the machine's best rate of a matrix product: of forward."
 )
 
 
@@ -29,6 +30,7 @@ class Piece:
     weight_gradient: float | None
     total: float | None
     flops: float | None  # per second, of forward
+    share: float | None = None  # flops of the machine's best GEMM
 
     @property
     def backward(self) -> float | None:
@@ -48,11 +50,12 @@ def _minus(together: float | None, forward: float | None) -> float | None:
 def pieces(row: Row) -> dict[str, Piece]:
     """The layers of one row by name, in the order of the network."""
     times: dict[str, dict[str, float]] = {}
-    kinds, flops = {}, {}
+    kinds, flops, shares = {}, {}, {}
     for entry in row.layers:
         times.setdefault(entry.layer, {})[entry.work] = entry.seconds
         kinds[entry.layer] = entry.kind
         flops[entry.layer] = entry.flops or flops.get(entry.layer)
+        shares[entry.layer] = entry.share or shares.get(entry.layer)
     return {
         name: Piece(
             name,
@@ -62,6 +65,7 @@ def pieces(row: Row) -> dict[str, Piece]:
             _minus(work.get("weight_gradient"), work.get("forward")),
             work.get("total"),
             flops[name],
+            shares[name],
         )
         for name, work in times.items()
     }
@@ -115,6 +119,7 @@ def _parts(names: list[str], measured: Measured) -> Table:
         "weight gradient": lambda p: fmt.time(p.weight_gradient, unit),
         "total": lambda p: fmt.time(p.total, unit),
         "GFLOP/s": lambda p: fmt.digits(p.flops / 1e9 if p.flops else None),
+        "% of GEMM": lambda p: fmt.share(p.share),
     }
     columns = {
         f"{who}: {what}": _column(names, layers, cell)

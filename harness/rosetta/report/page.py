@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from .. import store
+from .. import roofline, store
 from ..inputs import write_whole
 from ..row import Row
 from ..rows import document
 from . import format as fmt
 from . import historical, layers, plots, render, tables
+from . import roofline as ceilings
 from .conditions import Conditions, groups, labels
 from .tables import Table
 
@@ -47,7 +48,7 @@ def write(machine: Path, rows: list[Row]) -> Path:
         The path of README.md.
 
     Raises:
-        ResultError: A run or a row is not what its schema says.
+        ResultError: A run, a row or the machine's roofline is not what its schema says.
     """
     drawn = plots.draw(rows, machine / plots.FOLDER)
     plots.prune(machine / plots.FOLDER, drawn)
@@ -56,10 +57,13 @@ def write(machine: Path, rows: list[Row]) -> Path:
     sections = groups(rows)
     titles = _titles([key for key, _ in sections])
     parts += ["## Contents\n", *(f"- [{title}](#{_anchor(title)})" for title in titles)]
+    ceiling = ceilings.tables(roofline.read(machine))
+    parts += [f"- [{table.title}](#{_anchor(table.title)})" for table in ceiling]
     parts += ["- [Beside 2018](#beside-2018)", "- [Runs](#runs)\n", READING]
     for title, (key, members) in zip(titles, sections):
         beside = [plot for plot in drawn if plot.key == key]
         parts.append(f"## {title}\n\n{_section(machine, key, members, beside)}")
+    parts += [render.markdown(table, 2) for table in ceiling]
     parts += ["## Beside 2018\n", *_beside(rows), _reproduce(runs)]
     write_whole(machine / "rows.json", json.dumps(document(rows), allow_nan=False).encode())
     path = machine / "README.md"

@@ -53,6 +53,10 @@ def _variant(row: Row) -> str:
     return row.variant + (" (tuned)" if row.variant_class == "tuned" else "")
 
 
+GEMM_NOTE = (
+    " % of GEMM: the network's flops over time, as per cent of the best rate of a matrix product "
+    "on this machine with as many threads; flops are counted as of the direct algorithms."
+)
 WHO = (
     Column("framework", _framework, words=True, always=True),
     Column("variant", _variant, words=True, always=True),
@@ -99,6 +103,7 @@ def speed(key: Conditions, rows: list[Row]) -> Table:
             Column(
                 f"{sample_word(key.workload)}s/s", lambda row: fmt.digits(row.samples_per_second)
             ),
+            Column("% of GEMM", lambda row: fmt.share(row.roofline)),
             Column(f"ratio to {reference} (95 %)", lambda row: fmt.interval(row.ratio)),
             Column("verdict", lambda row: row.verdict or fmt.MISSING, words=True),
             _times(rows, lambda row: row.io_lag_seconds, "IO lag per step"),
@@ -107,7 +112,7 @@ def speed(key: Conditions, rows: list[Row]) -> Table:
         ],
         rows,
         note="n: rounds of fresh processes; the interval and the ratio are over rounds, the ratio "
-        "paired by round.",
+        "paired by round." + GEMM_NOTE * any(row.roofline for row in rows),
     )
 
 

@@ -70,7 +70,7 @@ def execute(record: Record, job: Job, kernel: str, inputs: Path) -> str:
     record.note(job.id, "started", attempt=attempt)
     start = time.monotonic()
     try:
-        reason = _child(work / "spec.json", job, _variables(record, job))
+        reason = _notebook(work / "spec.json", job, _variables(record, job))
         if os.strerror(errno.ENOSPC) in reason:
             raise OSError(errno.ENOSPC, reason)
     except (KeyboardInterrupt, OSError):
@@ -86,12 +86,31 @@ def execute(record: Record, job: Job, kernel: str, inputs: Path) -> str:
     return state
 
 
-def _child(spec: Path, job: Job, variables: dict[str, str]) -> str:
+def _notebook(spec: Path, job: Job, variables: dict[str, str]) -> str:
     """Executes a specification in a fresh process; the reason it failed, or ""."""
+    command = [sys.executable, "-m", "rosetta.runner.child", str(spec)]
+    try:
+        output, code = owned(command, variables, job.timeout)
+    except subprocess.TimeoutExpired:
+        return f"ran longer than {job.timeout:g} s and was ended"
+    return _reason(output, code)
+
+
+def owned(command: list[str], variables: dict[str, str], timeout: float) -> tuple[str, int]:
+    """Runs a process that does not outlive this one; gives its output and its exit code.
+
+    Args:
+        command: Gets one more word: the descriptor of a pipe that ends when this process does,
+            however it does.
+        variables: Its whole environment.
+        timeout: Seconds.
+
+    Raises:
+        subprocess.TimeoutExpired: It was ended, with whatever it had started.
+    """
     theirs, ours = os.pipe()
-    command = [sys.executable, "-m", "rosetta.runner.child", str(spec), str(theirs)]
     child = subprocess.Popen(
-        command,
+        [*command, str(theirs)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -103,13 +122,11 @@ def _child(spec: Path, job: Job, variables: dict[str, str]) -> str:
     )
     try:
         os.close(theirs)
-        output, _ = child.communicate(timeout=job.timeout)
-    except subprocess.TimeoutExpired:
-        return f"ran longer than {job.timeout:g} s and was ended"
+        output, _ = child.communicate(timeout=timeout)
     finally:
         os.close(ours)
         _end(child)
-    return _reason(output, child.returncode)
+    return output, child.returncode
 
 
 def _end(child: subprocess.Popen) -> None:
@@ -139,18 +156,24 @@ def _reason(output: str, code: int) -> str:
 def _variables(record: Record, job: Job) -> dict[str, str]:
     """Equal threads for all; caches private to run, cell and kind, so the first round is cold."""
     cache = project.home() / "runs" / record.name / "cache" / f"{job.cell.id}-{job.kind}"
-    threads = {name: str(job.parameters["threads"]) for name in THREAD_VARIABLES}
+    return {
+        **variables(job.parameters["threads"], cache),
+        "JUPYTER_PATH": str(project.home() / "jupyter"),
+        **job.environment,
+    }
+
+
+def variables(threads: int, cache: Path) -> dict[str, str]:
+    """The environment of whatever is measured: its threads, and caches that it need not share."""
     return {
         **os.environ,
-        **threads,
-        "JUPYTER_PATH": str(project.home() / "jupyter"),
+        **{name: str(threads) for name in THREAD_VARIABLES},
         "XDG_CACHE_HOME": str(cache),
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
         "TRITON_CACHE_DIR": str(cache / "triton"),
         "JAX_COMPILATION_CACHE_DIR": str(cache / "jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "CUDA_CACHE_PATH": str(cache / "cuda"),
-        **job.environment,
     }
 
 

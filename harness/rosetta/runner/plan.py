@@ -83,6 +83,12 @@ class Job:
         return project.NOTEBOOKS / self.parameters["framework"] / f"{self.cell.workload}.ipynb"
 
     @property
+    def label(self) -> str:
+        """What progress calls it."""
+        round_ = f" round {self.round}" if self.kind == "timing" else ""
+        return f"{self.kind} {self.cell.workload} {self.cell.framework}/{self.cell.variant}{round_}"
+
+    @property
     def estimate(self) -> float:
         """Seconds this job is likely to take, to tell how long a run still takes."""
         return 12.0 + (self.parameters["schedule"]["seconds"] or 20.0)

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ..progress import console
-from .plan import Job
+
+
+class Piece(Protocol):
+    """Part of the work: a job, or one script's turn."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def estimate(self) -> float: ...  # seconds
 
 
 class JobProgress:
@@ -19,7 +33,7 @@ class JobProgress:
     beside a measurement.
     """
 
-    def __init__(self, jobs: list[Job], done: set[str]) -> None:
+    def __init__(self, jobs: Sequence[Piece], done: set[str]) -> None:
         self._left = {job.id: job.estimate for job in jobs if job.id not in done}
         self._spent = self._expected = 0.0
         columns = (
@@ -44,21 +58,19 @@ class JobProgress:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: Piece) -> None:
         """Shows the job that now runs and how long all that are left will take."""
         self._start = time.monotonic()
         pace = self._spent / self._expected if self._expected else 1.0
         rest = timedelta(seconds=round(sum(self._left.values()) * pace))
-        label = f"{job.kind} {job.cell.workload} {job.cell.framework}/{job.cell.variant}"
-        round_ = f" round {job.round}" if job.kind == "timing" else ""
         self._progress.update(
-            self._task, description=label + round_, rest=f"about {rest} left", refresh=True
+            self._task, description=job.label, rest=f"about {rest} left", refresh=True
         )
         if not console.is_terminal:
             number = self._total - len(self._left) + 1
-            console.print(f"{number}/{self._total} {label}{round_}, about {rest} left")
+            console.print(f"{number}/{self._total} {job.label}, about {rest} left")
 
-    def end(self, job: Job, state: str, reason: str) -> None:
+    def end(self, job: Piece, state: str, reason: str) -> None:
         """Counts the job; one that failed is said at once, with its reason."""
         seconds = time.monotonic() - self._start
         self._spent += seconds

@@ -146,7 +146,7 @@ def _begin(
         console.print(f"going on with {record.name}, which was cut off")
         return record, jobs
     created = Record.create(
-        name, {"plan": same, "machine": {"name": name, **facts}, **_commit(), **document}
+        name, {"plan": same, "machine": {"name": name, **facts}, **commit(), **document}
     )
     return created, jobs
 
@@ -178,8 +178,7 @@ def _framework(framework: Framework, outcome: Environment | str) -> dict[str, An
     if isinstance(outcome, str):
         state, _, reason = outcome.partition(": ")
         return {**facts, "state": state, "reason": reason, "version": ""}
-    builds = (framework.distribution, *framework.builds)
-    version = next((outcome.versions[b] for b in builds if b in outcome.versions), "")
+    version = framework.version(outcome.versions)
     return {**facts, "state": "ready", "reason": "", "version": version, **outcome.facts()}
 
 
@@ -190,7 +189,7 @@ def _inputs(path: Path) -> dict[str, Any]:
     return {**known, "samples": order["shape"][1]}  # of training, in an epoch
 
 
-def _commit() -> dict[str, Any]:
+def commit() -> dict[str, Any]:
     """Which state of the project measures; empty where it is no git checkout."""
     try:
         head = _git("rev-parse", "HEAD")

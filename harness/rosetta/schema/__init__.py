@@ -1,7 +1,8 @@
 """The documents that the parts of the suite exchange, as JSON schemas, and the check against them.
 
 ``job`` goes into a notebook, ``event`` is one line of what comes out, ``run`` the plan of a run,
-``state`` one line of its jobs.jsonl, ``rows`` what other programs read.
+``state`` one line of its jobs.jsonl, ``rows`` what other programs read; ``machine`` is what a
+framework's machine.py prints, ``roofline`` what is made of it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def check(name: str, document: Any, where: str) -> None:
     """Refuses a document that is not what its schema says.
 
     Args:
-        name: "job", "run", "state" or "rows".
+        name: "job", "run", "state", "rows", "machine" or "roofline".
         where: What is named in the error: a file, a line.
 
     Raises:

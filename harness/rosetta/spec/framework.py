@@ -72,6 +72,11 @@ class Framework:
     def default(self) -> Variant:
         return next(v for v in self.variants.values() if v.category == "default")
 
+    def version(self, versions: dict[str, str]) -> str:
+        """Which version of it is among an environment's distributions; empty: none."""
+        builds = self.distribution, *self.builds
+        return next((versions[name] for name in builds if name in versions), "")
+
     def accepts(self, python: str) -> bool:
         """Whether an interpreter of version ``python`` ("3.11") will do."""
         return SpecifierSet(self.python).contains(python)
