@@ -59,6 +59,15 @@ def test_any_image(shape, data):
     np.testing.assert_array_equal(y, x)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "int32", "float64"])
+def test_a_plain_copy_keeps_the_bits_of_other_dtypes(dtype):
+    bits = np.random.default_rng(0).integers(0, 256, (3, 7, 8), "uint8")
+    x = np.ascontiguousarray(bits).view(dtype)
+    x = x[..., 0]
+    (y,) = run("reorder", Given(np.ascontiguousarray(x)), geometry=PLAIN, threads=3)
+    assert y.tobytes() == x.tobytes()
+
+
 # ---- concat, unslice, pad
 
 
@@ -155,6 +164,12 @@ def test_dropout_joined_with_relu(lie):
     saved = np.maximum(x, 0)
     (gx,) = run("dropout+relu_grad", lie(gy), KEY, lie(saved), geometry=(0.25, (), 0))
     np.testing.assert_array_equal(gx, np.where(saved <= 0, np.float32(0), dropped(gy, 0.25)))
+
+
+def test_a_generator_moves_on_and_steps_are_counted():
+    np.testing.assert_array_equal(run("advance", KEY)[0], KEY + [0, 1])
+    (steps,) = run("count_", np.array([5, 0, 7, 1]), geometry=(0, -1))
+    np.testing.assert_array_equal(steps, [6, 0, 7, 2])
 
 
 def test_more_elements_than_the_counter_has_bits_are_refused():

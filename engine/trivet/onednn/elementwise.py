@@ -23,7 +23,6 @@ REFUSED = {
     "softplus": "oneDNN takes log(1 + exp(x)), which has no digits left for negative x",
     "maximum": "oneDNN's maximum drops a NaN on the left",
     "minimum": "oneDNN's minimum drops a NaN on the left",
-    "relu_grad": "oneDNN multiplies by 0 where the gradient ends: inf * 0 is NaN",
     "leaky_relu_grad": "oneDNN takes the other slope at NaN",
     "abs_grad": "oneDNN's slope of abs at NaN is 1",
 }
@@ -113,6 +112,17 @@ def relu(call: Call) -> Plan | str:
     return recipe.plan(made.implementation, over=((0, 0),))
 
 
+def _pulled(call: Call, found, saved: str) -> tuple[Recipe, str]:
+    gy, v = lying(call)
+    d, attributes = describe(v), dnnl.attributes()
+    hint = operation("eltwise_forward", K.FORWARD_TRAINING, found[0], d, d, *found[1:], attributes)
+    made = operation("eltwise_backward", found[0], d, d, d, *found[1:], hint, attributes)
+    recipe = Recipe((gy, v), (v,))
+    operands = {"diff_src": recipe.out(0), "diff_dst": recipe.of(0), saved: recipe.of(1)}
+    recipe.launch(made, **{argument: (d, place) for argument, place in operands.items()})
+    return recipe, made.implementation
+
+
 def gradient(name: str, options, saved: str):
     @kernel(f"{name}_grad")
     def backward(call: Call) -> Plan | str:
@@ -120,15 +130,22 @@ def gradient(name: str, options, saved: str):
         found = options(*(call.geometry or ()))
         if isinstance(found, str):
             return found
-        gy, v = lying(call)
-        d, attributes = describe(v), dnnl.attributes()
-        hint = operation("eltwise_forward", K.FORWARD_TRAINING, found[0], d, d, *found[1:],
-                         attributes)  # fmt: skip
-        made = operation("eltwise_backward", found[0], d, d, d, *found[1:], hint, attributes)
-        recipe = Recipe((gy, v), (v,))
-        operands = {"diff_src": recipe.out(0), "diff_dst": recipe.of(0), saved: recipe.of(1)}
-        recipe.launch(made, **{argument: (d, place) for argument, place in operands.items()})
-        return recipe.plan(made.implementation, over=((0, 0),))
+        recipe, implementation = _pulled(call, found, saved)
+        return recipe.plan(implementation, over=((0, 0),))
+
+
+@kernel("relu_grad")
+def relu_grad(call: Call) -> Plan | str:
+    """gy, y -> gx. oneDNN multiplies gy by 0 or 1; NumPy looks for the NaN of inf * 0."""
+    recipe, implementation = _pulled(call, (K.ELTWISE_RELU_USE_DST_FOR_BWD, 0.0, 0.0), "dst")
+    shape = recipe.outs[0].physical
+
+    def repair(gx, gy, y):
+        if np.isnan(gx.max()):
+            gx[...] = np.where(y <= 0, np.float32(0), gy)
+
+    recipe.arrays(repair, *((p, shape) for p in (recipe.out(0), recipe.of(0), recipe.of(1))))
+    return recipe.plan(implementation)
 
 
 def binary(name: str, algorithm: int, commutes: bool):
