@@ -28,6 +28,7 @@ from ..simd import (
 )  # fmt: skip
 from ..spec import CHANNELS_LAST, PLAIN
 from .common import kernel, lies_channels_last, planned, refusal, team
+from .update import counted
 
 LOW = 0xFFFFFFFF
 WORDS = 4  # of a block of random bits
@@ -219,6 +220,12 @@ DROPOUT_RELU_GRAD = Dropping(
     lambda emit, g, y: (y <= 0.0).choose(emit.constant(0.0), g),
     operands=2,
 )
+
+
+@kernel("advance")
+def advance(call):
+    """state (2,) = [seed, draws so far]: one more draw, in place."""
+    return counted(call, [1])
 
 
 @kernel("dropout")

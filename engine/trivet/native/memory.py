@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import numpy as np
+
 from ..simd import (
     BYTES,
     LANES,
@@ -13,6 +17,7 @@ from ..simd import (
     share,
     thread,
     threads,
+    variant,
 )  # fmt: skip
 from ..simd import kernel as compiled
 from ..simd.maps import Map
@@ -130,13 +135,52 @@ def transpose(table):
             of += LANES * x_step
 
 
+def _interleave(table):
+    """y, x; images, pixels; step of y from image to image, of x so and from channel to channel."""
+    images, pixels = parameter(table, 2), parameter(table, 3)
+    strips = (pixels + STRIP - 1) // STRIP
+    low, high = share(images * strips, 1, thread(), threads())
+    for k in range(low, high):
+        image, first = k // strips, k % strips * STRIP
+        y = parameter(table, 0) + image * parameter(table, 4) + 4 * _channels * first
+        x = parameter(table, 1) + image * parameter(table, 5) + 4 * first
+        _strip(y, x, parameter(table, 6), min(STRIP, pixels - first))
+
+
+STRIP = 1024  # pixels
+_strip, _channels = None, 0  # each variant of the template brings its own
+
+
+@cache
+def interleave(channels: int):
+    """The kernel for images of few channels: plain to channels last without a tile's waste."""
+
+    @block
+    def strip(emit, y, x, channel_step, count):
+        def body(at, mask):
+            vectors = [emit.load(x + channel_step * c + at, mask) for c in range(channels)]
+            left = count * channels - at / 4 * channels
+            for k, vector in enumerate(emit.interleaved(vectors)):
+                inside = None if mask is None else emit.first(left - LANES * k)
+                emit.store(y + at * channels + BYTES * k, vector, inside)
+            return []
+
+        emit.sweep(count, [], body)
+
+    return variant(_interleave, f"interleave_{channels}", _strip=strip, _channels=channels)
+
+
 @kernel("reorder")
 def reorder(call):
     """geometry = the layout wanted."""
-    if why := refusal(call):
-        return why
     (x,) = call.ins
     y = x.at(call.geometry)
+    words = np.dtype(x.dtype).itemsize // 4
+    if x.layout == y.layout == PLAIN and words and x.size:  # a copy of bits, whatever they mean
+        table = x.size * words, Operand(0), Operand(1)
+        return planned(Launch((COPY.flat("m"), table), on=team(x.size * words)), [x], [y])
+    if why := refusal(call):
+        return why
     if x.steps is None or y.steps is None:
         return "another backend's layout"
     # a single channel goes last, so that one of several is a column of one
@@ -157,6 +201,12 @@ def _moved(walk: Walk):
     if 1 not in x[:-1] or outer > 2:
         return "no axis is contiguous"
     first = x.index(1)
+    channels = walk.sizes[-1]
+    if first == len(x) - 2 and outer < 2 and 1 < channels <= 4 and y[first] == channels:
+        images = walk.sizes[0] if outer else 1
+        steps = 4 * y[0] * outer, 4 * x[0] * outer, 4 * x[-1]
+        table = Operand(0), Operand(1), images, walk.sizes[first], *steps
+        return interleave(channels), table
     others = [a for a in range(len(x) - 1) if a != first]
     others = [None] * (2 - len(others)) + others
 

@@ -8,7 +8,21 @@ from __future__ import annotations
 
 from functools import cache
 
-from ..simd import Launch, Operand, double_bits, helper, read, read_double, read_integer
+import numpy as np
+
+from ..simd import (
+    Launch,
+    Operand,
+    double_bits,
+    helper,
+    parameter,
+    read,
+    read_double,
+    read_integer,
+    thread,
+    write_integer,
+)  # fmt: skip
+from ..simd import kernel as compiled
 from ..simd.maps import Map
 from ..simd.sums import root_of_parts, square_parts
 from ..spec import PLAIN, Spec
@@ -122,6 +136,31 @@ def rmsprop(call):
     state = tuple(range(4, len(call.ins)))
     options = o.alpha, 1 - o.alpha, o.eps, o.weight_decay, o.momentum
     return update_plan(call, made, (0, 1, *state), (0, 1, 2, *state), options, [Operand(3)])
+
+
+@compiled
+def count_on(table):
+    """Steps, places, their number."""
+    if thread() == 0:
+        for k in range(parameter(table, 2)):
+            at = parameter(table, 0) + 8 * read_integer(parameter(table, 1) + 8 * k)
+            write_integer(at, read_integer(at) + 1)
+
+
+def counted(call, places):
+    """The plan that adds one to int64 elements at these places."""
+    (steps,) = call.ins
+    if steps.dtype != "int64" or steps.layout != PLAIN or not steps.size:
+        return "plain int64 only, and some"
+    places = np.array(places, np.int64)
+    table = Operand(0), places.ctypes.data, len(places)
+    return planned(Launch((count_on, table), on=1, keep=places), [steps], writes=(0,))
+
+
+@kernel("count_")
+def count(call):
+    """geometry = the places that are counted on."""
+    return counted(call, [n % call.ins[0].size for n in call.geometry if call.ins[0].size])
 
 
 @helper

@@ -112,6 +112,18 @@ class Functions:
         both = [k // 2 + LANES * (k % 2) for k in range(2 * LANES)]
         return [self.shuffle(a, both[:LANES], b), self.shuffle(a, both[LANES:], b)]
 
+    def interleaved(self, vectors: Sequence[Value]) -> list[Value]:
+        """Lane 0 of each of a few vectors, then lane 1 of each, ..., in as many vectors."""
+        count, made = len(vectors), []
+        for first in range(0, count * LANES, LANES):
+            places = [divmod(first + k, count) for k in range(LANES)]  # (lane, vector)
+            held = self.shuffle(vectors[0], [lane for lane, _ in places])
+            for v in range(1, count):
+                lanes = [k if w != v else LANES + lane for k, (lane, w) in enumerate(places)]
+                held = self.shuffle(held, lanes, vectors[v])
+            made.append(held)
+        return made
+
     def transposed(self, rows: Sequence[Value]) -> list[Value]:
         """Vector k of the result holds lane k of each of the LANES vectors given."""
         rows, half = list(rows), LANES // 2
