@@ -90,15 +90,7 @@ def turn(emit, source, step, to, to_step, rows, columns):
     """
     lanes = emit.first(rows)
     square = [emit.load(source + step * i, emit.only_if(columns > i, lanes)) for i in range(LANES)]
-    for k in range(LANES.bit_length() - 1):  # swaps the two squares beside the diagonal
-        bit = 1 << k
-        for i in range(LANES):
-            if not i & bit:
-                a, b = square[i], square[i | bit]
-                above = [j + LANES - bit if j & bit else j for j in range(LANES)]
-                below = [j + LANES if j & bit else j + bit for j in range(LANES)]
-                square[i], square[i | bit] = emit.shuffle(a, above, b), emit.shuffle(a, below, b)
-    for i, row in enumerate(square):
+    for i, row in enumerate(emit.transposed(square)):
         emit.when(rows > i, partial(emit.store, to + to_step * i, row))
 
 
@@ -287,6 +279,31 @@ def rows_product(table):
         parameter(table, 2) + low * a_row, a_row, parameter(table, 4), c, c_row, high - low,
         parameter(table, 6), columns, bias != 0,
     )  # fmt: skip
+
+
+@compiled
+def columns_product(table):
+    """c, step; a, step; b, its steps along depth and columns; rows, depth, columns, bias (0: none),
+    scratch: C = A B + bias, columns shared out; each panel of B is packed just before its use.
+    """
+    c_row, a, a_row = parameter(table, 1), parameter(table, 2), parameter(table, 3)
+    b_depth, b_column = parameter(table, 5), parameter(table, 6)
+    rows, depth, columns = parameter(table, 7), parameter(table, 8), parameter(table, 9)
+    scratch = parameter(table, 11) + thread() * DEPTH * WIDEST * BYTES
+    part = deep(depth)
+    low, high = share((columns + LANES - 1) // LANES, 1, thread(), threads())
+    while low < high:
+        width, first = panel(high - low), low * LANES
+        taken = min(columns - first, width * LANES)
+        c, b = parameter(table, 0) + 4 * first, parameter(table, 4) + first * b_column
+        if parameter(table, 10):
+            for r in range(rows):
+                copy(c + r * c_row, parameter(table, 10) + 4 * first, taken)
+        for k in range(0, depth, part):
+            n, more = min(part, depth - k), k > 0 or parameter(table, 10) != 0
+            pack(b + k * b_depth, b_depth, b_column, n, taken, scratch, 0, 1)
+            _panels(a + 4 * k, a_row, scratch, c, c_row, rows, n, taken, more)
+        low += width
 
 
 @compiled
