@@ -20,14 +20,12 @@ pytest.importorskip("numba")
 import trivet.native  # noqa: F401
 
 EPS = np.finfo(np.float32).eps
-A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, 1, 2, 2, 0], [0, 1, 1, 4, 4, 0], [0, 1, 1, 8, 8, 1]])
-B = np.array(
-    [[4, 0, 5, 0, 1, 0], [0, 4, 4, 1, 1, 0], [0, 4, 4, 1, 1, 0],
-     [0, 2, 1, 2, 1, 0], [0, 2, 1, 2, 1, 0], [0, 4, 0, 5, 0, 1]]
-)  # fmt: skip
-G = np.array(
-    [[6, 0, 0], [4, 4, 4], [4, 4, 4], [1, 2, 4], [1, 2, 4], [0, 0, 24]]
-) / 24  # fmt: skip
+P, Q = 0.5**0.5, 2**0.5  # the sizes of the matrices' entries follow
+A = np.array([[1, 1, 1, 1, 1, 0], [0, P, P, Q, Q, 0], [0, P**2, P**2, Q**2, Q**2, 0],
+              [0, P**3, P**3, Q**3, Q**3, 1]])  # fmt: skip
+NEAR, FAR = [0, 2 * P, 2, P, 1, 0], [0, Q / 2, 0.5, Q, 1, 0]
+B = np.array([[1, 0, 2.5, 0, 1, 0], NEAR, NEAR, FAR, FAR, [0, 1, 0, 2.5, 0, 1]])
+G = np.array([[6, 0, 0], [4, 4 * P, 2], [4, 4 * P, 2], [1, Q, 2], [1, Q, 2], [0, 0, 6]]) / 6
 ROUNDINGS = 32  # of the transforms of pixels, filters and products, both axes
 
 
