@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import ceil
 from statistics import median
 from typing import Any
@@ -87,6 +87,11 @@ class Cell:
             if trouble := self._trouble(job["id"]):
                 return Parity("unverified", reason=f"the parity job failed: {trouble}")
         return Parity("unverified", reason="not judged" if jobs else "no parity job")
+
+    def kernels(self) -> tuple[str, str]:
+        """Names of the kernels chosen by measurement: (that were timed, that parity ran)."""
+        checked = (record for _, record in self._records("parity"))
+        return _kernels(self.timing.values()), _kernels(checked)
 
     def learnt(self) -> dict[str, Any]:
         """What the judge found in the predictions and features of the training job."""
@@ -238,3 +243,9 @@ def _spec(workload: str) -> Workload | None:
         return workloads.load(workload) if workload in workloads.names() else None
     except SpecError:
         return None
+
+
+def _kernels(records: Iterable[Record]) -> str:
+    """The name that all of them recorded; several if their choices differed."""
+    names = {record.last["kernels"]["name"] for record in records if "kernels" in record.last}
+    return " or ".join(sorted(names))

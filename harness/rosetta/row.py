@@ -104,6 +104,8 @@ class Row:
     curve: tuple[float | None, ...] = ()  # loss of training steps, thinned to at most 500
     # what agrees
     parity: Parity | None = None
+    kernels: str = ""  # name of the kernels that were chosen by measurement and timed
+    kernels_checked: str = ""  # those that parity ran: others if its batch is another
     # of all images the worst: error (Euclidean, relative), cosine; images; against: whose features;
     # pairwise: the same against the named reference framework
     features: dict | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -111,7 +111,11 @@ def _row(cell: Cell, cells: list[Cell], reference: str) -> Row:
     }
     if entry["state"] != "planned":
         return Row(**identity)
+    timed, checked = cell.kernels()
     parity = cell.parity()
+    if timed and checked and timed != checked and cell.spec.parity.batch == job["batch"]:
+        reason = f"parity ran the kernels {checked}, the clock {timed}"
+        parity = replace(parity, state="unverified", reason=reason)
     return Row(
         **identity,
         **_speed(cell),
@@ -119,6 +123,8 @@ def _row(cell: Cell, cells: list[Cell], reference: str) -> Row:
         **_io_lag(cell, cells),
         **_learnt(cell, identity),
         parity=parity,
+        kernels=timed,
+        kernels_checked=checked,
         features=cell.features(),
         layers=cell.layers(),
     )

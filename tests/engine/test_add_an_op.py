@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 import test_ops
+from legs import REFERENCE
 from trivet import ops, registry
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-an-op.md"
@@ -26,7 +27,7 @@ def added(monkeypatch):
     ops.OPS.update(known)
 
 
-def test_the_op_of_the_page_passes_the_sweep(added):
+def test_the_op_of_the_page_passes_the_sweep(added, monkeypatch):
     function, samples = ops.OPS["row_norm"]
     examined = 0
     for sample in samples(test_ops.np.random.default_rng(0)):
@@ -39,7 +40,9 @@ def test_the_op_of_the_page_passes_the_sweep(added):
         test_ops.test_views_give_the_same_as_plain_tensors(function, sample)
         test_ops.test_gradients_see_tensors_only_through_saved(function, sample)
         for dtype in test_ops.ROUNDING:
-            test_ops.test_narrower_floats_agree_with_float64(function, sample, dtype)
+            test_ops.test_narrower_floats_agree_with_float64(
+                function, sample, dtype, REFERENCE, monkeypatch
+            )
         examined += 1
     assert examined == 2
 

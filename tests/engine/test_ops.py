@@ -210,9 +210,7 @@ def test_views_give_the_same_as_plain_tensors(function, sample):
         np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "backends", [REFERENCE, BLOCKED, CPU], ids=["reference", "blocked", "cpu"]
-)
+@pytest.mark.parametrize("backends", [REFERENCE, BLOCKED, CPU], ids=["reference", "blocked", "cpu"])
 @valid
 def test_a_captured_op_gives_the_bits_of_eager(function, sample, backends, monkeypatch):
     monkeypatch.setitem(registry.PREFERENCE, "cpu", backends)

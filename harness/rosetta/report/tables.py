@@ -154,13 +154,15 @@ def parity(rows: list[Row]) -> Table:
             Column("first loss", lambda row: _parity(row, "first_loss")),
             Column("worst loss", lambda row: _parity(row, "losses")),
             Column("nearest to its bound", _worst, words=True),
+            Column("kernels", lambda row: row.kernels or fmt.MISSING, words=True),
             Column(
                 "why", lambda row: (row.parity and row.parity.reason) or fmt.MISSING, words=True
             ),
         ],
         rows,
         note="Relative errors to the float64 reference, dropout off; losses: of all recorded steps "
-        "the worst. A row outside a bound gets no ratio.",
+        "the worst. A row outside a bound gets no ratio. Kernels: the name of those chosen by "
+        "measurement and timed; parity ran the same at its own batch.",
     )
 
 

@@ -159,6 +159,8 @@ def _variables(record: Record, job: Job) -> dict[str, str]:
     return {
         **variables(job.parameters["threads"], cache),
         "JUPYTER_PATH": str(project.home() / "jupyter"),
+        # choices by measurement: one set for all kinds of job, so that parity runs what is timed
+        "TRIVET_PLANS": str(cache.with_name(f"{job.cell.id}-plans")),
         **job.environment,
     }
 

@@ -24,7 +24,7 @@ model = { parameters = 240, forward_flops = 1, training_flops = 3 }
 train = {}
 
 [parity]
-batch = 2
+batch = 64
 steps = 3
 activations = ["conv", "gru"]
 bound_first = 1e-6
@@ -146,11 +146,11 @@ class Results:
             name = self.job(cell, "timing", round, **other)
             self.record(name, [("train", first, 1), ("train", 10 * each, 10)])
 
-    def parity(self, cell, arrays):
-        """A parity job of a cell with these arrays."""
+    def parity(self, cell, arrays, more=()):
+        """A parity job of a cell with these arrays, and more events."""
         name = self.job(cell, "parity")
         losses = [None if not np.isfinite(v) else float(v) for v in arrays.get("losses", [])]
-        self.record(name, events=[("parity", {"losses": losses, "file": "parity.npz"})])
+        self.record(name, events=[("parity", {"losses": losses, "file": "parity.npz"}), *more])
         np.savez(self.arrays(name) / "parity.npz", **arrays)
         return name
 

@@ -92,6 +92,23 @@ def test_numbers_outside_a_bound_have_no_ratio(results):
     assert "the reference's numbers are outside" in found["good"].verdict
 
 
+def test_parity_holds_for_the_kernels_that_it_ran(results):
+    run = results()
+    base = {"losses": np.array([2.3, 2.1]), "activation/conv": np.ones((2, 3))}
+    run.parity(run.cell("good", precision="fp64"), base)
+    for name, timed in (("good", "aaaa"), ("bad", "bbbb")):
+        cell = run.cell(name)
+        for round in (1, 2, 3):
+            job = run.job(cell, "timing", round)
+            run.record(job, [("train", 0.1, 10)], [("kernels", {"name": timed})])
+        run.parity(cell, base, [("kernels", {"name": "aaaa"})])
+    judge.judge_run(run.folder)
+    found = by_framework(run)
+    assert (found["good"].parity.reason, found["good"].kernels) == ("", "aaaa")
+    assert found["bad"].parity.state == "unverified"
+    assert found["bad"].parity.reason == "parity ran the kernels aaaa, the clock bbbb"
+
+
 def test_cold_is_the_first_round_and_warm_the_later_ones(results):
     run = results()
     cell = run.cell("good")
