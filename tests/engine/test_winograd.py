@@ -263,6 +263,17 @@ def test_refusals():
     assert not refused(geometry=replace(case.geometry, algo="winograd"))
 
 
+def test_large_filters_for_few_tiles_are_left_to_others():
+    geometry = Convolution(Window.of("conv2d", (7, 7), (3, 3), 1, 1))
+
+    def answer(batch, algo):
+        ins = Spec((batch, 512, 7, 7)), Spec((512, 512, 3, 3))
+        return registry.ask("trivet.native", Call("conv", ins, replace(geometry, algo=algo)))
+
+    assert isinstance(answer(5, "auto"), str)
+    assert isinstance(answer(6, "auto"), list) and isinstance(answer(5, "winograd"), list)
+
+
 def test_a_plain_image_is_wanted_channels_last():
     case = Case(1, 16, 20, (8, 8), 1)
     call = replace(case.call("conv", case.x, case.w), ins=(Spec(case.x.shape), Spec(case.w.shape)))

@@ -37,7 +37,9 @@ from .winograd_kernels import (
 
 CHANNELS = 16  # fewer, and the transforms cost more than the products that they save
 CHUNKS = 18, 36, 54, 72, 108  # tiles; multiples of the rows that the wider blocks hold
-NEAR = 2**21  # bytes of filters that stay in the second-level cache, or come from beyond for ever
+NEAR = 2**21  # bytes of transformed filters that stay in the second-level cache
+MOST = 2**28  # bytes of sums, all threads together
+FEW, LARGE = 24, 2**23  # so few tiles do not pay for the transform of so many bytes of filters
 CELLS = 9  # of a filter
 ALL = float_bits(-math.inf)  # the lowest value allowed: any
 
@@ -130,9 +132,12 @@ class Finish:
     lowest: int = ALL
 
 
-def images(call: Call, grid, y: Spec, filters: Filters, ins: list[Spec], finish: Finish):
+def images(algo: str, grid, y: Spec, filters: Filters, ins: list[Spec], finish: Finish):
     """Plans of y = x through the filters, finished; operands x, w, then what ``finish`` names."""
     inputs, outputs = filters.inputs, filters.outputs
+    tiles, transformed = y.shape[0] * grid[0] * grid[1], PRODUCTS * matrix(inputs, outputs)
+    if algo == "auto" and tiles < FEW and transformed > LARGE:
+        return "transforming the filters would take longer than so few tiles win"
     fixed = constants(max(inputs, outputs))
     zeros, ones = fixed.ctypes.data, fixed[len(fixed) // 2 :].ctypes.data
     workspace, threads = 1 + len(ins), openmp.threads()
@@ -150,7 +155,7 @@ def images(call: Call, grid, y: Spec, filters: Filters, ins: list[Spec], finish:
         other = Operand(1 + finish.other), 4 * ins[finish.other].pixels[1]
         over = ((0, finish.other),) if ins[finish.other] == y else ()
     matrices = Operand(workspace, used)
-    used += PRODUCTS * matrix(inputs, outputs)
+    used += transformed
     first.append((winograd_filters, (
         matrices, Operand(2, filters.first), inputs, outputs, *filters.steps, filters.cell, scale,
     )))  # fmt: skip
@@ -167,8 +172,7 @@ def images(call: Call, grid, y: Spec, filters: Filters, ins: list[Spec], finish:
             name=f"winograd, {chunk} tiles", addressed=True, over=over,
         )  # fmt: skip
 
-    tiles = y.shape[0] * grid[0] * grid[1]
-    return [plan(chunk) for chunk in _chunks(tiles, PRODUCTS * matrix(inputs, outputs))]
+    return [plan(chunk) for chunk in _chunks(tiles, transformed)]
 
 
 def forward(call: Call, geometry: Convolution, finish: Finish, own: int) -> list[Plan] | str:
@@ -187,7 +191,7 @@ def forward(call: Call, geometry: Convolution, finish: Finish, own: int) -> list
         ins[finish.other] = image(call.ins[finish.other])[0]
     padding = window.padding[0][0], window.padding[1][0]
     grid = _grid(window.size, window.out_size, padding, pixel, 4 * w.shape[0])
-    return images(call, grid, y, Filters(w.shape, False), ins, finish)
+    return images(geometry.algo, grid, y, Filters(w.shape, False), ins, finish)
 
 
 def backward(call: Call, geometry: Convolution, finish: Finish) -> list[Plan] | str:
@@ -204,7 +208,7 @@ def backward(call: Call, geometry: Convolution, finish: Finish) -> list[Plan] | 
         ins.append(image(call.ins[2])[0])
     padding = 2 - window.padding[0][0], 2 - window.padding[1][0]  # below 0: pixels are left out
     grid = _grid(window.out_size, window.size, padding, pixel, 4 * w.shape[1])
-    return images(call, grid, gx, Filters(w.shape, True), ins, finish)
+    return images(geometry.algo, grid, gx, Filters(w.shape, True), ins, finish)
 
 
 @kernel("conv")
@@ -232,6 +236,8 @@ def conv_grad_weight(call: Call) -> list[Plan] | str:
     grid = _grid(window.size, window.out_size, padding, pixel, out_pixel)
     fixed, threads = constants(max(inputs, outputs)), openmp.threads()
     sums = PRODUCTS * matrix(inputs, outputs)
+    if threads * sums > MOST:
+        return f"the sums of {threads} threads would take {threads * sums >> 20} MiB"
 
     def plan(chunk):
         scratch = _scratch(chunk, inputs, outputs)
