@@ -10,7 +10,6 @@ from addressed import execute, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trivet import registry
-from trivet.config import Means
 from trivet.geometry import Recurrence
 from trivet.lib import openmp
 from trivet.registry import Call
@@ -239,5 +238,4 @@ def test_refusals():
 
     assert not refused()
     assert refused(geometry=replace(call.geometry, mode="gru_original"))
-    assert refused(means=Means(strict=True))
     assert refused(ins=tuple(replace(spec, dtype="float64") for spec in call.ins))

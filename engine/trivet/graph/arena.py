@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..device import ALIGNMENT
+from ..device import ALIGNMENT, LARGE, stagger
 from ..spec import Spec
 from .passes import Code
 
@@ -31,6 +31,8 @@ def place(lives: dict[int, tuple[int, int]], specs: list[Spec]) -> tuple[dict[in
     for i, slot in enumerate(slots):
         first, last = lives[slot]
         size = -(-specs[slot].nbytes // ALIGNMENT) * ALIGNMENT
+        if size >= LARGE:
+            size += stagger(i)  # what lies behind it begins elsewhere in its page
         rivals = np.flatnonzero((born[:i] <= last) & (dies[:i] >= first))
         start = 0
         for k in rivals[np.argsort(low[rivals], kind="stable")]:
