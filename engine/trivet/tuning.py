@@ -13,11 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from .device import empty
+import numpy as np
+
+from .device import Buffer, empty
 from .folders import user_folder
 from .lib import openmp
 from .registry import Call, Plan
-from .spec import Spec
+from .spec import Spec, Strided
 
 BUDGET = 0.05  # seconds for each candidate after its first run
 ROUNDS = 3, 15  # at least, at most
@@ -83,17 +85,23 @@ def _prepared(call: Call, plan: Plan):
     specs = [*plan.outs, *plan.ins]
     if plan.workspace:
         specs.append(Spec((plan.workspace,), "uint8"))
-    memories = [empty(call.device, spec.nbytes) for spec in specs]
-    for memory in memories:
-        memory[...] = 0
-    if plan.addressed:
-        launch = plan.bound(*(memory.ctypes.data for memory in memories))
-        return lambda keep=memories: launch()
-    return plan.bound(*(_array(memory, spec) for memory, spec in zip(memories, specs)))
+    buffers = [_zeros(spec, call.device) for spec in specs]
+    operands = [b.address() if plan.addressed else b.array() for b in buffers]
+    launch = plan.bound(*operands)
+    return lambda keep=buffers: launch()
 
 
-def _array(memory, spec: Spec):
-    return memory[: spec.nbytes].view(spec.dtype).reshape(spec.physical)
+def _zeros(spec: Spec, device: str) -> Buffer:
+    """A value made up; a view lies in memory as large as it reaches."""
+    size, start = spec.nbytes, 0
+    if isinstance(spec.layout, Strided):
+        reach = [(n - 1) * step for n, step in zip(spec.shape, spec.steps)]
+        start = -sum(r for r in reach if r < 0)  # elements in front of the first
+        itemsize = np.dtype(spec.dtype).itemsize
+        size, start = (1 + start + sum(r for r in reach if r > 0)) * itemsize, start * itemsize
+    memory = empty(device, size)
+    memory[...] = 0
+    return Buffer(spec, device, memory, start)
 
 
 def file() -> Path:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from trivet import Tensor, capture, ops, registry, tuning, using
 from trivet.registry import Call, Plan
-from trivet.spec import Spec
+from trivet.spec import Spec, Strided
 
 X = Spec((64, 64))
 RUNS = []
@@ -79,3 +79,21 @@ def test_a_captured_step_says_which_plans_it_runs(rivals):
         assert y.numpy()[0, 0] == 2
         digests.append(step.program.digest())
     assert digests[0] == digests[2] != digests[1]
+
+
+def test_views_race_in_memory_as_large_as_they_reach(rivals):
+    """The steps of a view lead past the bytes it holds, and before them if it walks backwards."""
+
+    def reader(name):
+        def run(y, x):
+            np.multiply(x, 2, out=y)
+
+        return Plan(run, (view,), (Spec((4, 3)),), name=name)
+
+    view = Spec((4, 3), layout=Strided(steps=(1000, -7)))
+    call = Call("relu", (view,))
+    assert len(tuning.seconds(call, [reader("a"), reader("b")])) == 2
+    buffer = tuning._zeros(view, "cpu")
+    low, high = np.lib.array_utils.byte_bounds(buffer.array())
+    first = buffer.memory.ctypes.data
+    assert first == low and high <= first + len(buffer.memory)
