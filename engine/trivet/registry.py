@@ -52,6 +52,7 @@ class Plan:
     addressed: bool = False  # run and bind take addresses (int) instead of arrays
     backend: str = ""  # who offers it; the registry fills it in
     over: tuple[tuple[int, int], ...] = ()  # (result, operand) that may lie in the same memory
+    contested: bool = True  # False: as the first candidate it runs unmeasured, for what it joins
 
     def bound(self, *arrays) -> Callable[[], None]:
         """A launch without arguments: a captured program binds each plan once."""

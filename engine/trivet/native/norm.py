@@ -96,7 +96,8 @@ def forward(call, made: Map, eps: float):
         return stage
     run = Launch(*stages, stage, on=on)
     ins = x, each, each
-    return planned(run, ins, [y, each, each], workspace=STATISTICS.workspace(channels, on))
+    more = {"workspace": STATISTICS.workspace(channels, on), "contested": False}
+    return planned(run, ins, [y, each, each], **more)
 
 
 @kernel("batch_norm_grad")
@@ -124,7 +125,7 @@ def batch_norm_grad(call):
     run = Launch(*stages, stage, on=on)
     ins, workspace = (gy, x, each, each, each), sums + 8 * padded(channels)
     over = [(0, i) for i in (0, 1) if ins[i] == gx]
-    return planned(run, ins, [gx, each, each], workspace=workspace, over=over)
+    return planned(run, ins, [gx, each, each], workspace=workspace, over=over, contested=False)
 
 
 def inference(call, made: Map, eps: float):
