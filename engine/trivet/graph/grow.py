@@ -113,3 +113,34 @@ class _Chain:
                 copies.append(Note(call, plan, (place, source), note.line))
             start += spec.shape[note.call.geometry]
         return copies
+
+
+def share_statistics(code: Code) -> Code:
+    """Lets a batch normalisation go on from what an earlier one knows of its first channels.
+
+    Both read the same memory, the later one more channels of it. Nothing writes the first
+    channels in between: what ``grow`` lays into one memory is written once.
+    """
+    notes, specs, latest = list(code.notes), list(code.specs), {}
+    laid = {*code.views, *(owner for owner, _ in code.views.values())}
+    for k, note in enumerate(notes):
+        if note.call.name != "batch_norm" or note.ins[0] not in laid:
+            continue
+        x = specs[note.ins[0]]
+        memory, eps = code.views.get(note.ins[0], (note.ins[0], 0)), note.call.geometry[3]
+        before = latest.get((memory, x.steps, eps))
+        latest[memory, x.steps, eps] = note
+        if before is None or specs[before.ins[0]].shape[1] >= x.shape[1]:
+            continue
+        known = before.outs[1:]
+        ins = *note.plan.ins, *(specs[slot] for slot in known)
+        call = replace(note.call, name="batch_norm_onward", ins=ins)
+        answer = registry.ask(note.plan.backend, call)
+        plans = [] if isinstance(answer, str) else answer
+        if plans and (plans[0].ins, plans[0].outs) == (ins, note.plan.outs):
+            slots = (*note.outs, *note.ins, *known)
+            if plans[0].workspace:
+                slots = (*slots, len(specs))
+                specs.append(Spec((plans[0].workspace,), "uint8"))
+            notes[k] = replace(note, call=call, plan=plans[0], slots=slots)
+    return replace(code, notes=notes, specs=specs)

@@ -7,7 +7,7 @@ from ..device import Buffer, empty
 from ..launch import Note, Trace, operands
 from . import passes
 from .arena import lifetimes, place
-from .grow import grow
+from .grow import grow, share_statistics
 
 
 class Program:
@@ -19,7 +19,7 @@ class Program:
         code = passes.merge_reorders(code, survivors)
         code = grow(code, survivors, trace.outside)
         if fuse:
-            code = passes.join(code, survivors)
+            code = passes.join(share_statistics(code), survivors)
         code, hoisted = passes.hoist(code, survivors, trace.outside)
         constants = {note.outs[0] for note in hoisted}  # live from replay to replay
         code = passes.overlay(code, survivors | constants, trace.outside)

@@ -1,7 +1,8 @@
 """Batch normalisation with what stands before or behind it in a network, in one pass less each.
 
-Forward the rectifier behind it; backward the rectifier's gradient before it, and behind it the sum
-with the gradient that came another way (a dense block's, a residual's).
+Forward: the rectifier behind it, and statistics that a layer before it took of the same channels.
+Backward: the rectifier's gradient before it, and behind it the sum with the gradient that came
+another way (a dense block's, a residual's).
 """
 
 from __future__ import annotations
@@ -11,7 +12,17 @@ from ..simd.maps import Map
 from ..simd.sums import ColumnSums, padded
 from ..spec import CHANNELS_LAST, PLAIN, Spec
 from .common import is_image, kernel, map_stage, planned, refusal, team
-from .norm import GRADIENT, along, by_channel, forward, gradient_sums, in_rows, normalised
+from .norm import (
+    GRADIENT,
+    NORMALISED,
+    STATISTICS,
+    along,
+    by_channel,
+    forward,
+    gradient_sums,
+    in_rows,
+    normalised,
+)
 
 NORMALISED_RELU = Map(
     "normalised_relu", lambda emit, *operands: emit.maximum(normalised(emit, *operands), 0.0)
@@ -22,6 +33,45 @@ NORMALISED_RELU = Map(
 def batch_norm_relu(call):
     """x, weight, bias -> max(y, 0), mean, inv_std."""
     return forward(call, NORMALISED_RELU, call.geometry[0][3])
+
+
+COPY = Map("statistics_known", lambda emit, known: known)
+
+
+def onward(call, made: Map, eps: float):
+    """x, weight, bias, mean, inv_std of its first channels -> y, mean, inv_std of all.
+
+    In a dense block a layer reads the channels that the last one read, and some more: only those
+    are summed anew.
+    """
+    if why := refusal(call):
+        return why
+    x = in_rows(call.ins[0])
+    (rows, step), channels, known = x.pixels, x.shape[1], call.ins[3].shape[0]
+    fresh, on = channels - known, team(x.size)
+    y, each = x.at(CHANNELS_LAST if is_image(x) else PLAIN), Spec((channels,))
+    at_y, mean, inv, at_x, weight, bias, old_mean, old_inv, parts = map(Operand, range(9))
+    behind = [Operand(at, 4 * known) for at in (at_x, mean, inv)]
+    options = double_bits(1 / rows), double_bits(eps)
+    sums = STATISTICS.stages(rows, fresh, [(behind[0], step)], parts, behind[1:], [], options, on)
+    few, c = Spec((known,)), by_channel(x.shape)
+    copies = [map_stage(COPY, [few], [few], pair) for pair in ((mean, old_mean), (inv, old_inv))]
+    stage = map_stage(made, [y], [x, c, c, c, c], (at_y, at_x, mean, inv, weight, bias))
+    if isinstance(stage, str):
+        return stage
+    run = Launch(*copies, *sums, stage, on=on)
+    more = {"workspace": STATISTICS.workspace(fresh, on), "contested": False}
+    return planned(run, (x, each, each, few, few), [y, each, each], **more)
+
+
+@kernel("batch_norm_onward")
+def batch_norm_onward(call):
+    return onward(call, NORMALISED, call.geometry[3])
+
+
+@kernel("batch_norm_onward+relu")
+def batch_norm_onward_relu(call):
+    return onward(call, NORMALISED_RELU, call.geometry[0][3])
 
 
 def rectified(emit, gy, y):
