@@ -172,8 +172,12 @@ def test_a_missing_second_derivative_is_an_error_not_zero(function, sample):
 
 @pytest.mark.parametrize(
     "leg, dtype",
-    [*((REFERENCE, dtype) for dtype in ROUNDING), (CPU, "float32")],
-    ids=[*ROUNDING, "float32-cpu"],
+    [
+        pytest.param(REFERENCE, "float32", id="float32"),
+        pytest.param(CPU, "float32", id="float32-cpu"),
+        pytest.param(REFERENCE, "float16", id="float16", marks=pytest.mark.slow),
+        pytest.param(REFERENCE, "bfloat16", id="bfloat16", marks=pytest.mark.slow),
+    ],
 )
 @pure
 def test_narrower_floats_agree_with_float64(function, sample, dtype, leg, monkeypatch):
@@ -210,7 +214,14 @@ def test_views_give_the_same_as_plain_tensors(function, sample):
         np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("backends", [REFERENCE, BLOCKED, CPU], ids=["reference", "blocked", "cpu"])
+@pytest.mark.parametrize(
+    "backends",
+    [
+        pytest.param(CPU, id="cpu"),
+        pytest.param(BLOCKED, id="blocked", marks=pytest.mark.slow),
+        pytest.param(REFERENCE, id="reference", marks=pytest.mark.slow),
+    ],
+)
 @valid
 def test_a_captured_op_gives_the_bits_of_eager(function, sample, backends, monkeypatch):
     monkeypatch.setitem(registry.PREFERENCE, "cpu", backends)
@@ -227,7 +238,10 @@ def test_a_captured_op_gives_the_bits_of_eager(function, sample, backends, monke
     assert results(capture) == results(lambda step: step)
 
 
-@pytest.mark.parametrize("backends", [BLOCKED, CPU], ids=["blocked", "cpu"])
+@pytest.mark.parametrize(
+    "backends",
+    [pytest.param(CPU, id="cpu"), pytest.param(BLOCKED, id="blocked", marks=pytest.mark.slow)],
+)
 @pure
 def test_another_backend_agrees_with_the_reference(function, sample, backends, monkeypatch):
     monkeypatch.setitem(registry.PREFERENCE, "cpu", REFERENCE)
