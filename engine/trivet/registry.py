@@ -53,6 +53,7 @@ class Plan:
     backend: str = ""  # who offers it; the registry fills it in
     over: tuple[tuple[int, int], ...] = ()  # (result, operand) that may lie in the same memory
     contested: bool = True  # False: as the first candidate it runs unmeasured, for what it joins
+    reduced: bool = False  # its products are of rounded operands: only for a call that allows it
 
     def bound(self, *arrays) -> Callable[[], None]:
         """A launch without arguments: a captured program binds each plan once."""
@@ -104,7 +105,10 @@ def choose(
 
 
 def candidates(call: Call, order: Sequence[str]) -> list[Plan]:
-    """The plans of all backends that can, in their order; the reference's only if no other can."""
+    """The plans of all backends that can; the reference's only if no other can.
+
+    They come in the backends' order, but those of reduced precision before the others.
+    """
     answers = {}
     plans = []
     for backend in order:
@@ -118,7 +122,12 @@ def candidates(call: Call, order: Sequence[str]) -> list[Plan]:
             f"No backend can run {call}:{reasons}",
             "change what the reasons name, or register a kernel.",
         )
-    return plans
+    return reduced_first(plans)
+
+
+def reduced_first(plans: list[Plan]) -> list[Plan]:
+    """Where products may be rounded, those that are rounded are the better guess."""
+    return sorted(plans, key=lambda plan: not plan.reduced)
 
 
 def missing(backend: str) -> str | None:

@@ -1,11 +1,14 @@
 """Runs every plan that oneDNN offers for a call, and the float64 reference of the same call."""
 
 import numpy as np
+from hypothesis import strategies as st
 from trivet import registry
+from trivet.config import DEFAULT
 from trivet.device import Buffer, empty
-from trivet.launch import operands, reorder, upload
+from trivet.geometry import Convolution, Window
+from trivet.launch import operands, reorder, upload, view
 from trivet.registry import Call
-from trivet.spec import PLAIN, Spec
+from trivet.spec import PLAIN, Spec, Strided
 
 U = 2.0**-24  # half the distance from 1 to the next float32
 
@@ -14,9 +17,20 @@ def numbers(rng, *shape):
     return rng.standard_normal(shape).astype(np.float32)
 
 
-def plans_of(name, *buffers, geometry=None, auxiliaries=True):
-    return registry.ask("trivet.onednn", Call(name, tuple(b.spec for b in buffers), geometry,
-                                              auxiliaries=auxiliaries))  # fmt: skip
+def plans_of(name, *buffers, geometry=None, auxiliaries=True, means=DEFAULT):
+    specs = tuple(b.spec for b in buffers)
+    call = Call(name, specs, geometry, means=means, auxiliaries=auxiliaries)
+    return registry.ask("trivet.onednn", call)
+
+
+GUARD = 1 << 15  # bytes behind a memory that nobody may write
+
+
+def fresh(spec):
+    """A buffer in front of a guard."""
+    memory = empty("cpu", spec.nbytes + GUARD)
+    memory[...] = 0xFF
+    return Buffer(spec, "cpu", memory)
 
 
 def run(plan, buffers):
@@ -24,10 +38,11 @@ def run(plan, buffers):
     ins = [b if b.spec == s else reorder(b, s.layout) for b, s in zip(buffers, plan.ins)]
     results = []
     for launch in (lambda a: plan.run(*a), lambda a: plan.bound(*a)()):
-        outs = [Buffer(s, "cpu", empty("cpu", s.nbytes)) for s in plan.outs]
-        workspace = Spec((plan.workspace,), "uint8")
-        scratch = [Buffer(workspace, "cpu", empty("cpu", plan.workspace))] * bool(plan.workspace)
+        outs = [fresh(s) for s in plan.outs]
+        scratch = [fresh(Spec((plan.workspace,), "uint8"))] * bool(plan.workspace)
         launch(operands(plan, [*outs, *ins, *scratch]))
+        for buffer in (*outs, *scratch):
+            assert (buffer.memory[buffer.spec.nbytes :] == 0xFF).all(), f"{plan.name}: overrun"
         results.append(outs)
     for a, b in zip(*results):
         np.testing.assert_array_equal(plain(a), plain(b))
@@ -71,3 +86,47 @@ def check(name, *arrays, geometry=None, bounds, auxiliaries=True, layouts=None, 
         for out, value, bound in zip(outs, expected, bounds):
             error = np.abs(out - value) / np.maximum(bound, np.finfo(np.float32).tiny)
             assert error.max() <= 1, f"{plan.name}: {error.max()} times the bound"
+
+
+def product_bound(count, *absolute, name, geometry=None):
+    """(count + 2) half-ulps of the sum of the absolute products."""
+    (total, *_) = reference(name, *map(np.abs, absolute), geometry=geometry)
+    return (count + 2) * U * total
+
+
+@st.composite
+def convolutions(draw):
+    rank = draw(st.integers(1, 3))
+    size = tuple(draw(st.integers(1, 9 if rank < 3 else 5)) for _ in range(rank))
+    groups, per_in, per_out = (draw(st.integers(1, 5)) for _ in range(3))
+    if draw(st.booleans()):
+        groups, per_in, per_out = 1, draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    if draw(st.booleans()):  # depthwise
+        groups, per_in = draw(st.integers(1, 40)), 1
+    numbers = [tuple(draw(st.integers(1, 3)) for _ in size) for _ in range(3)]
+    kernel, stride, dilation = numbers
+    padding = [(draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in size]
+    for axis, (k, d, n) in enumerate(zip(kernel, dilation, size)):  # room for one position at least
+        missing = (k - 1) * d + 1 - n - sum(padding[axis])
+        padding[axis] = padding[axis][0], padding[axis][1] + max(missing, 0)
+    window = Window.of("conv", size, kernel, stride, padding, dilation)
+    return draw(st.integers(1, 3)), groups * per_in, groups * per_out, Convolution(window, groups)
+
+
+@st.composite
+def products(draw):
+    n, k, m = (draw(st.integers(1, 70)) for _ in range(3))
+    batch = draw(st.lists(st.integers(1, 3), max_size=3))
+    shapes = []
+    for matrix in ((n, k), (k, m)):
+        own = [draw(st.sampled_from([1, size])) for size in batch]
+        shapes.append((*own[draw(st.integers(0, len(own))) :], *matrix))
+    return shapes
+
+
+def transposed(array):
+    """A buffer of array whose last two axes lie the other way round."""
+    turned = upload(np.ascontiguousarray(array.swapaxes(-1, -2)))
+    steps = list(turned.spec.steps)
+    steps[-2:] = steps[:-3:-1]
+    return view(turned, Spec(array.shape, layout=Strided(steps=tuple(steps))), 0)

@@ -17,7 +17,18 @@ from hypothesis import strategies as st
 
 pytest.importorskip("trivet.onednn", exc_type=ImportError)
 
-from onednn_calls import U, check, numbers, plain, plans_of, reference, run
+from onednn_calls import (
+    check,
+    convolutions,
+    numbers,
+    plain,
+    plans_of,
+    product_bound,
+    products,
+    reference,
+    run,
+    transposed,
+)  # fmt: skip
 from trivet import registry
 from trivet.geometry import Convolution, Window
 from trivet.launch import reorder, upload, view
@@ -77,31 +88,6 @@ def test_without_the_library_the_error_names_the_fix():
     )
     assert "got none on this machine" in done.stdout, done.stderr
     assert "Fix: pip install 'trivet[cpu]'" in done.stdout
-
-
-def product_bound(count, *absolute, name, geometry=None):
-    """(count + 2) half-ulps of the sum of the absolute products."""
-    (total, *_) = reference(name, *map(np.abs, absolute), geometry=geometry)
-    return (count + 2) * U * total
-
-
-@st.composite
-def convolutions(draw):
-    rank = draw(st.integers(1, 3))
-    size = tuple(draw(st.integers(1, 9 if rank < 3 else 5)) for _ in range(rank))
-    groups, per_in, per_out = (draw(st.integers(1, 5)) for _ in range(3))
-    if draw(st.booleans()):
-        groups, per_in, per_out = 1, draw(st.integers(1, 40)), draw(st.integers(1, 40))
-    if draw(st.booleans()):  # depthwise
-        groups, per_in = draw(st.integers(1, 40)), 1
-    numbers = [tuple(draw(st.integers(1, 3)) for _ in size) for _ in range(3)]
-    kernel, stride, dilation = numbers
-    padding = [(draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in size]
-    for axis, (k, d, n) in enumerate(zip(kernel, dilation, size)):  # room for one position at least
-        missing = (k - 1) * d + 1 - n - sum(padding[axis])
-        padding[axis] = padding[axis][0], padding[axis][1] + max(missing, 0)
-    window = Window.of("conv", size, kernel, stride, padding, dilation)
-    return draw(st.integers(1, 3)), groups * per_in, groups * per_out, Convolution(window, groups)
 
 
 def check_conv(rng, n, c, o, geometry, bias=True):
@@ -219,17 +205,6 @@ def test_reorders_move_every_element(shape, seed):
     np.testing.assert_array_equal(plain(turned), x.array().transpose(axes))
 
 
-@st.composite
-def products(draw):
-    n, k, m = (draw(st.integers(1, 70)) for _ in range(3))
-    batch = draw(st.lists(st.integers(1, 3), max_size=3))
-    shapes = []
-    for matrix in ((n, k), (k, m)):
-        own = [draw(st.sampled_from([1, size])) for size in batch]
-        shapes.append((*own[draw(st.integers(0, len(own))) :], *matrix))
-    return shapes
-
-
 @settings(max_examples=200, deadline=None)
 @given(products(), st.booleans(), st.integers(0, 2**32))
 def test_matrix_products(shapes, bias, seed):
@@ -237,14 +212,6 @@ def test_matrix_products(shapes, bias, seed):
     a, b = (numbers(rng, *shape) for shape in shapes)
     operands = a, b, *[numbers(rng, b.shape[-1])] * bias
     check("matmul", *operands, bounds=[product_bound(a.shape[-1] + 1, *operands, name="matmul")])
-
-
-def transposed(array):
-    """A buffer of array whose last two axes lie the other way round."""
-    turned = upload(np.ascontiguousarray(array.swapaxes(-1, -2)))
-    steps = list(turned.spec.steps)
-    steps[-2:] = steps[:-3:-1]
-    return view(turned, Spec(array.shape, layout=Strided(steps=tuple(steps))), 0)
 
 
 @pytest.mark.parametrize("shapes", [((5, 6), (6, 7)), ((2, 5, 6), (2, 6, 3)), ((4, 1), (1, 1))])

@@ -101,7 +101,9 @@ def _joined(a: Note, b: Note, at: int) -> tuple[Call, Plan, tuple[int, ...]] | N
     order = [a.plan.backend] if a.plan.outs[1:] else registry.PREFERENCE[call.device]
     answers = (registry.ask(backend, call) for backend in order)
     plans = [p for answer in answers if not isinstance(answer, str) for p in answer]
-    plans = [p for p in plans if (p.ins, p.outs) == (specs, outs)]
+    plans = registry.reduced_first([p for p in plans if (p.ins, p.outs) == (specs, outs)])
+    if (a.plan.reduced or b.plan.reduced) and not call.means.tuned:
+        plans = [p for p in plans if p.reduced]
     if plans and call.means.tuned:
         joined = tuning.pick(call, plans)
         apart = tuning.seconds(a.call, [a.plan])[0] + tuning.seconds(b.call, [b.plan])[0]

@@ -201,7 +201,8 @@ class Operation:
         Raises:
             DnnlError: oneDNN refuses; ``status`` says why.
         """
-        self._asked, self._primitive = (name, arguments, rank), None
+        self.name, self._primitive = name, None
+        self._asked = name, arguments, rank
         if name == "reorder":  # its operands could live on two engines
             source, target, attr = arguments
             arguments = source, ENGINE, target, ENGINE, attr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 
 import numpy as np
@@ -18,6 +18,12 @@ from ..registry import Call, Plan
 from ..spec import CHANNELS_LAST, PLAIN, Layout, Spec, row_major
 
 LINE = 64  # bytes: where each piece of the workspace begins
+DTYPES = {"float32": K.F32, "bfloat16": K.BF16}
+PRODUCTS = "avx512_core_bf16", "avx512_core_amx"  # instruction sets that multiply bfloat16
+BROKEN = {  # in oneDNN 3.2, where operands are bfloat16
+    ("convolution_forward", "jit_1x1:avx512_core_amx"): "writes behind the result",
+    ("convolution_backward_weights", "jit:avx512_core_amx"): "reads what nobody wrote",
+}
 _DESCRIPTORS: dict[tuple, Descriptor] = {}  # of the opaque layouts, by key
 
 
@@ -25,16 +31,18 @@ class Refused(Exception):
     """Why a call is left to another backend."""
 
 
-def kernel(name: str, *, private: bool = False):
+def kernel(name: str, *, private: bool = False, rounds: bool = False):
     """Registers an answer: a Plan, Plans, or a string or Refused that says why not.
 
     It is asked only for float32, and only where there is something to compute.
 
     Args:
         private: Among the operands is an auxiliary of this backend's, uint8.
+        rounds: The answer takes a second argument, whether its products shall be of operands
+            rounded to bfloat16. With precision "reduced" it is asked for these too.
     """
 
-    def register(answer: Callable[[Call], registry.Answer]):
+    def register(answer: Callable[..., registry.Answer]):
         @wraps(answer)
         def guarded(call: Call) -> registry.Answer:
             allowed = {"float32", "uint8"} if private else {"float32"}
@@ -42,19 +50,37 @@ def kernel(name: str, *, private: bool = False):
                 return f"float32 only, not {wrong[0]}"
             if any(0 in s.shape for s in call.ins):
                 return "nothing to compute"
-            try:
-                return answer(call)
-            except Refused as why:
-                return str(why)
-            except dnnl.DnnlError as error:  # steps that no descriptor can express, say
-                if error.status not in ("unimplemented", "invalid_arguments"):
-                    raise
-                return f"oneDNN: {error.status}"
+            if not rounds:
+                return _said(answer, call)
+            full = _said(answer, call, False)
+            if call.means.precision != "reduced":
+                return full
+            return _reduced_first(_said(answer, call, True), full)
 
         registry.kernel(name, backend=__package__)(guarded)
         return answer
 
     return register
+
+
+def _said(answer, *arguments) -> registry.Answer:
+    try:
+        return answer(*arguments)
+    except Refused as why:
+        return str(why)
+    except dnnl.DnnlError as error:  # steps that no descriptor can express, say
+        if error.status not in ("unimplemented", "invalid_arguments"):
+            raise
+        return f"oneDNN: {error.status}"
+
+
+def _reduced_first(reduced: registry.Answer, full: registry.Answer) -> registry.Answer:
+    """Both answers as one."""
+    if isinstance(reduced, str):
+        return f"{full}; in bfloat16: {reduced}" if isinstance(full, str) else full
+    reduced, full = ([answer] if isinstance(answer, Plan) else answer for answer in (reduced, full))
+    named = [replace(plan, name=f"bf16 {plan.name}", reduced=True) for plan in reduced]
+    return named if isinstance(full, str) else [*named, *full]
 
 
 @dataclass(frozen=True)
@@ -97,7 +123,7 @@ def describe(spec: Spec, shape: tuple[int, ...] | None = None) -> Descriptor:
     if isinstance(spec.layout, Opaque):
         return _DESCRIPTORS[spec.layout.key]
     if shape is not None and spec.layout == PLAIN:
-        return Descriptor.strided(shape, row_major(shape))
+        return Descriptor.strided(shape, row_major(shape), DTYPES[spec.dtype])
     if spec.steps is None:
         raise Refused(f"{spec.layout.name} is another backend's layout")
     if any(step < 1 < n for n, step in zip(spec.shape, spec.steps)):
@@ -107,7 +133,7 @@ def describe(spec: Spec, shape: tuple[int, ...] | None = None) -> Descriptor:
     steps = [step if n > 1 else 1 for n, step in zip(spec.shape, spec.steps)]
     if spec.layout in (PLAIN, CHANNELS_LAST):  # here the step of a single element tells something
         steps = spec.steps
-    return Descriptor.strided(spec.shape or (1,), steps or (1,))
+    return Descriptor.strided(spec.shape or (1,), steps or (1,), DTYPES[spec.dtype])
 
 
 def image(spec: Spec) -> Spec:
@@ -135,13 +161,30 @@ def operation(name: str, *arguments, ref: bool = False) -> Operation:
     return made
 
 
+def multiplying_bfloat16(best: Operation) -> Operation:
+    """The operation, or the next best one, that runs on instructions made for bfloat16.
+
+    Raises:
+        Refused: The processor has none; oneDNN would widen each operand, slower than float32.
+    """
+    candidate = best
+    while candidate:
+        name = candidate.implementation
+        sound = (candidate.name, name) not in BROKEN
+        if sound and name.rpartition(":")[2].startswith(PRODUCTS):
+            return candidate
+        candidate = candidate.following()
+    raise Refused(f"no instructions for bfloat16, only {best.implementation}")
+
+
 def alternatives(best: Operation):
     """The operation, then those for the same instruction set that oneDNN thinks worse of."""
     instructions = best.implementation.rpartition(":")[2]
     seen, candidate = set(), best
     while candidate:
         name = candidate.implementation
-        if name not in seen and name.endswith(instructions):
+        sound = (candidate.name, name) not in BROKEN
+        if sound and name not in seen and name.endswith(instructions):
             seen.add(name)
             yield candidate
         candidate = candidate.following()
@@ -257,3 +300,17 @@ def reordered(recipe: Recipe, source, target) -> None:
     """Adds a copy from one (descriptor, place) to another that lies otherwise."""
     made = operation("reorder", source[0], target[0], dnnl.attributes())
     recipe.launch(made, **{"from": source, "to": target})
+
+
+def factors(rounds: bool, *specs: Spec) -> list[Spec]:
+    """What a primitive multiplies, for these operands of a call."""
+    return [replace(spec, dtype="bfloat16") if rounds else spec for spec in specs]
+
+
+def taken(recipe: Recipe, k: int, lies: Descriptor, wanted: Descriptor, rounds: bool):
+    """Operand k for a primitive: where it is, or rounded into the workspace as is wanted."""
+    if not rounds:
+        return wanted, recipe.of(k)
+    place = recipe.memory(wanted.nbytes)
+    reordered(recipe, (lies, recipe.of(k)), (wanted, place))
+    return wanted, place

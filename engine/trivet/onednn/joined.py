@@ -26,9 +26,8 @@ from .common import (
     describe,
     image,
     kernel,
-    layout,
 )  # fmt: skip
-from .conv import forward, refusal, result
+from .conv import arriving, forward, multiplied, refusal, result
 from .elementwise import RELU
 
 OPERANDS = {"batch_norm_inference": 4, "add": 1, "relu": 0}  # beside the result taken over
@@ -88,33 +87,32 @@ class Chain:
         self.post_ops += RELU
 
 
-def answer(call: Call) -> list[Plan] | str:
+def answer(call: Call, rounds: bool) -> list[Plan] | str:
     geometry, found = links(call)
-    if why := refusal(geometry):
-        return why
     own = len(call.ins) - sum(OPERANDS[name] for name, _ in found)
     x, w, *bias = call.ins[:own]
-    x, y = image(x), result(x, w, geometry)
+    if why := refusal(geometry, w.shape[1], rounds):
+        return why
+    y = result(x, w, geometry)
     chain, at = Chain(y, [x, w, *(b.at(PLAIN) for b in bias), *call.ins[own:]]), own
     for name, link in found:
         getattr(chain, name)(at, link)
         at += OPERANDS[name]
-    lies = isinstance(w.layout, Opaque)  # as the convolution alone would have it
-    best = forward(x, w, y, geometry, bool(bias), *chain.post_ops, as_it_lies=lies)
-    return [_plan(made, chain, bool(bias)) for made in alternatives(best)]
+    lies = isinstance(w.layout, Opaque) and not rounds  # as the convolution alone would have it
+    best = forward(x, w, y, geometry, bool(bias), *chain.post_ops, as_it_lies=lies, rounds=rounds)
+    return [_plan(made, chain, geometry, bool(bias), rounds) for made in alternatives(best)]
 
 
-def _plan(made, chain: Chain, bias: bool) -> Plan:
-    wanted = made.descriptor(K.QUERY_WEIGHTS_MD)
-    x, w = chain.ins[:2]
-    ins = (x, w.at(layout(wanted, w.shape)), *chain.ins[2:])
+def _plan(made, chain: Chain, geometry: Convolution, bias: bool, rounds: bool) -> Plan:
+    ins = (*arriving(made, *chain.ins[:2], rounds), *chain.ins[2:])
     recipe = Recipe(ins, (chain.y,))
     channels = chain.y.shape[1]
     folded = [_fold(recipe, first, eps, channels) for first, eps in chain.folded]
+    src, weights = multiplied(recipe, made, geometry, rounds)
     operands = {
         K.ARG_DST: (describe(chain.y), recipe.out(0)),
-        K.ARG_SRC: (describe(x), recipe.of(0)),
-        K.ARG_WEIGHTS: (wanted, recipe.of(1)),
+        K.ARG_SRC: src,
+        K.ARG_WEIGHTS: weights,
     }
     if bias:
         operands[K.ARG_BIAS] = describe(ins[2]), recipe.of(2)
@@ -141,4 +139,4 @@ def _fold(recipe: Recipe, first: int, eps: float, channels: int) -> tuple[Place,
 for taken in product((False, True), repeat=3):
     chosen = [name for name, take in zip(OPERANDS, taken) if take]
     if chosen:
-        kernel("+".join(["conv", *chosen]))(answer)
+        kernel("+".join(["conv", *chosen]), rounds=True)(answer)
