@@ -64,7 +64,7 @@ Answer = Plan | list[Plan] | str  # the best guess first; or why not
 _KERNELS: dict[tuple[str, str], Callable[[Call], Answer]] = {}
 _CHOICES: dict[tuple[Call, tuple[str, ...]], Plan] = {}
 _MISSING: dict[str, str | None] = {}  # of each backend asked for: why it is not to be had
-KEPT = 10_000  # choices: packed sequences make a new call for every set of lengths
+KEPT = 2_000  # choices: packed sequences make a new call for every set of lengths
 
 
 def kernel(name: str, backend: str):

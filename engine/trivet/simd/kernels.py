@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import inspect
 import struct
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from importlib import metadata
@@ -142,8 +143,7 @@ class Kernel:
     def __init__(self, function: Callable, cached: bool = True):
         self.function = function
         self.name = function.__name__
-        # no file, no way to tell when what was kept is stale
-        self.cached = cached and Path(function.__code__.co_filename).is_file()
+        self.cached = cached and _stands_in_a_module(function)
         self.seconds: float | None = None  # it took to compile or to find
         self.compiled = False  # False: found in the cache
 
@@ -160,6 +160,13 @@ class Kernel:
         self._keep = made
         self.seconds, self.compiled = perf_counter() - start, not made.cache_hits
         return made.address
+
+
+def _stands_in_a_module(function: Callable) -> bool:
+    """What was typed, or made of text, has no file that tells when what was kept is stale."""
+    home = getattr(sys.modules.get(function.__module__), "__file__", None)
+    written = Path(function.__code__.co_filename)
+    return home is not None and Path(home).resolve() == written.resolve()
 
 
 KERNELS: list[Kernel] = []
