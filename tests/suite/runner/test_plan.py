@@ -1,5 +1,7 @@
 """What a run would do: which cells, which jobs, in which order."""
 
+from dataclasses import replace
+
 import pytest
 from rosetta.errors import SpecError
 from rosetta.runner import plan
@@ -49,11 +51,15 @@ def test_the_references_that_are_lacking_come_first_and_run_on_the_cpu(device):
 
 
 def test_what_is_offered_may_depend_on_the_profile():
-    def states(profile):
-        cells = plan.cells(FRAMEWORKS, WORKLOADS, options(profile=profile), READY)
-        return {c.state for c in cells if c.framework == "trivet"}
+    whole = framework.load("trivet")
+    slow = framework.NotOffered("too slow", profile="quick")
+    part = replace(whole, not_offered=(slow,))
 
-    assert states("smoke") == {"planned"} and states("quick") == {"not offered"}
+    def states(profile):
+        cells = plan.cells([part], WORKLOADS, options(profile=profile), READY)
+        return {(c.state, c.reason) for c in cells}
+
+    assert states("smoke") == {("planned", "")} and states("quick") == {("not offered", "too slow")}
 
 
 def test_only_timing_is_repeated_from_the_synthetic_feed():
