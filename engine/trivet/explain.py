@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -61,8 +60,9 @@ def _machine() -> str:
     for backend in PREFERENCE["cpu"]:
         why = registry.missing(backend)
         lines.append(f"{backend}: {why or 'there'}")
-    simd = sys.modules.get("trivet.simd")  # only if it could be imported
-    if simd:
+    if registry.missing("trivet.native") is None:
+        from . import simd  # needs what the native leg needs
+
         lines.append(f"vectors: {simd.LANES} float32, {simd.REGISTERS} registers")
         for kernel in simd.KERNELS:
             if kernel.seconds is not None:

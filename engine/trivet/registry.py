@@ -54,6 +54,7 @@ class Plan:
     over: tuple[tuple[int, int], ...] = ()  # (result, operand) that may lie in the same memory
     contested: bool = True  # False: as the first candidate it runs unmeasured, for what it joins
     reduced: bool = False  # its products are of rounded operands: only for a call that allows it
+    rank: int = 0  # of a guess: unmeasured, the lowest runs; equals in the backends' order
 
     def bound(self, *arrays) -> Callable[[], None]:
         """A launch without arguments: a captured program binds each plan once."""
@@ -107,7 +108,7 @@ def choose(
 def candidates(call: Call, order: Sequence[str]) -> list[Plan]:
     """The plans of all backends that can; the reference's only if no other can.
 
-    They come in the backends' order, but those of reduced precision before the others.
+    They come by rank, and equals in the backends' order.
     """
     answers = {}
     plans = []
@@ -122,12 +123,12 @@ def candidates(call: Call, order: Sequence[str]) -> list[Plan]:
             f"No backend can run {call}:{reasons}",
             "change what the reasons name, or register a kernel.",
         )
-    return reduced_first(plans)
+    return ranked(plans)
 
 
-def reduced_first(plans: list[Plan]) -> list[Plan]:
-    """Where products may be rounded, those that are rounded are the better guess."""
-    return sorted(plans, key=lambda plan: not plan.reduced)
+def ranked(plans: list[Plan]) -> list[Plan]:
+    """The best guess first."""
+    return sorted(plans, key=lambda plan: plan.rank)
 
 
 def missing(backend: str) -> str | None:

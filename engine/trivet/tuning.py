@@ -44,19 +44,25 @@ def seconds(call: Call, plans: list[Plan]) -> list[float]:
     return results[entry]["seconds"]
 
 
+def described(call: Call) -> str:
+    """All of a call's work: two calls that differ in a step of a view are two."""
+    ins = ", ".join(f"{spec} {spec.steps}" for spec in call.ins)
+    return f"{call.name}({ins}) {call.geometry} on {call.device}"
+
+
 def label(plan: Plan) -> str:
     return f"{plan.backend.rpartition('.')[2]} {plan.name}".strip()
 
 
 def key(call: Call, plans: list[Plan]) -> str:
     """What a result is valid for: the call, and who took part."""
-    asked = replace(call, means=replace(call.means, tuned=False))
-    return f"{asked} {call.geometry} {call.auxiliaries} [{', '.join(map(label, plans))}]"
+    means = replace(call.means, tuned=False)  # only a tuned call asks
+    return f"{described(call)} {means} {call.auxiliaries} [{', '.join(map(label, plans))}]"
 
 
 def digest(choices: list[tuple[Call, Plan]]) -> str:
     """Names a set of plans: equal if and only if the same algorithms run in the same order."""
-    lines = [f"{call.name} {call.ins} {call.geometry} {label(plan)}" for call, plan in choices]
+    lines = [f"{described(call)} {label(plan)}" for call, plan in choices]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 

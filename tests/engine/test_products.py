@@ -81,5 +81,11 @@ def test_refusals():
     assert refused(ins=(Spec((2, 9, 4)), Spec((4, 5))))
     assert refused(ins=(Spec((9, 4), "float64"), Spec((4, 5), "float64")))
     assert refused(ins=(Spec((9, 0)), Spec((0, 5))))
-    alone = bool(registry.missing("trivet.onednn"))
-    assert refused(means=Means()) != alone  # oneDNN's is there, and the better guess
+
+
+@pytest.mark.skipif(bool(registry.missing("trivet.onednn")), reason="no oneDNN")
+def test_unmeasured_onednn_multiplies():
+    call = Call("matmul", (Spec((9, 4)), Spec((4, 5))))
+    assert registry.choose(call).backend == "trivet.onednn"
+    everyone = registry.candidates(call, registry.PREFERENCE["cpu"])
+    assert "trivet.native" in {plan.backend for plan in everyone}

@@ -101,7 +101,7 @@ def _joined(a: Note, b: Note, at: int) -> tuple[Call, Plan, tuple[int, ...]] | N
     order = [a.plan.backend] if a.plan.outs[1:] else registry.PREFERENCE[call.device]
     answers = (registry.ask(backend, call) for backend in order)
     plans = [p for answer in answers if not isinstance(answer, str) for p in answer]
-    plans = registry.reduced_first([p for p in plans if (p.ins, p.outs) == (specs, outs)])
+    plans = registry.ranked([p for p in plans if (p.ins, p.outs) == (specs, outs)])
     if (a.plan.reduced or b.plan.reduced) and not call.means.tuned:
         plans = [p for p in plans if p.reduced]
     if plans and call.means.tuned:
@@ -150,17 +150,13 @@ def share_workspace(code: Code) -> Code:
 def hoist(code: Code, survivors: set[int], outside: Container[int]) -> tuple[Code, list[Note]]:
     """Takes out the reorders of what existed before and no launch writes: they need not recur."""
     written = Counter(code.owner(slot) for note in code.notes for slot in note.written)
-    owners = {owner for owner, _ in code.views.values()}
-
-    def constant(note):
-        out, source = note.slots[0], note.slots[1] if len(note.slots) > 1 else None
-        return (
-            note.call.name == "reorder"
-            and code.owner(source) in outside
-            and not written[code.owner(source)]
-            and written[out] == 1
-            and not {out} & (survivors | owners | code.views.keys())
-        )
-
-    taken = [note for note in code.notes if constant(note)]
-    return replace(code, notes=[note for note in code.notes if not constant(note)]), taken
+    bound = {*survivors, *code.views, *(owner for owner, _ in code.views.values())}
+    taken, kept = [], []
+    for note in code.notes:
+        constant = note.call.name == "reorder"
+        if constant:
+            out, source = note.slots[0], code.owner(note.slots[1])
+            constant = source in outside and not written[source]
+            constant &= written[out] == 1 and out not in bound
+        (taken if constant else kept).append(note)
+    return replace(code, notes=kept), taken

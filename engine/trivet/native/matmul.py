@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .. import registry
 from ..lib import openmp
 from ..registry import Call, Plan
 from ..simd import LANES, Launch, Operand
@@ -37,8 +36,6 @@ def matmul(call: Call) -> list[Plan] | str:
     (rows, depth), columns = a.shape, b.shape[1]
     if rows < ROWS:
         return f"fewer than {ROWS} rows"
-    if not call.means.tuned and registry.missing("trivet.onednn") is None:
-        return "oneDNN's is the better guess; tuning may say otherwise"
     a, b = (s if s.steps and 1 in s.steps else s.at(PLAIN) for s in (a, b))
     ins = a, b, *(s.at(PLAIN) for s in bias)
     start, workspace = Operand(3) if bias else 0, Operand(1 + len(ins))
@@ -70,4 +67,5 @@ def matmul(call: Call) -> list[Plan] | str:
         name: planned(Launch(*each, on=threads), ins, [y], workspace=space)
         for name, each in stages.items()
     }
-    return [replace(plan, name=f"native, {name}") for name, plan in plans.items()]
+    # unmeasured, oneDNN's products are the better guess
+    return [replace(plan, name=name, rank=1) for name, plan in plans.items()]

@@ -79,7 +79,7 @@ def _reduced_first(reduced: registry.Answer, full: registry.Answer) -> registry.
     if isinstance(reduced, str):
         return f"{full}; in bfloat16: {reduced}" if isinstance(full, str) else full
     reduced, full = ([answer] if isinstance(answer, Plan) else answer for answer in (reduced, full))
-    named = [replace(plan, name=f"bf16 {plan.name}", reduced=True) for plan in reduced]
+    named = [replace(plan, name=f"bf16 {plan.name}", reduced=True, rank=-1) for plan in reduced]
     return named if isinstance(full, str) else [*named, *full]
 
 

@@ -65,7 +65,7 @@ def command(
         rounds=rounds,
         batch=batch or None,
         timeout=timeout,
-        precision=precision,
+        precision=plan.choose([precision], list(framework.PRECISIONS), "precision")[0],
         reference=reference,
         data=data,
         seed=seed,

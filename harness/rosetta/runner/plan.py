@@ -146,7 +146,7 @@ def _variants(workload: Workload, feed: str, framework: Framework, options: Opti
 
 
 def _state(cell: Cell, framework: Framework, outcome: Environment | str, profile: str) -> Cell:
-    if reason := framework.refusal(cell.workload, cell.device, profile):
+    if reason := framework.refusal(cell.workload, cell.device, profile, cell.precision):
         return replace(cell, state="not offered", reason=reason)
     if isinstance(outcome, str):
         state, _, reason = outcome.partition(": ")

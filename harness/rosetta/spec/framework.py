@@ -14,6 +14,7 @@ from .common import read_toml, table_to
 
 DEVICES = ("cpu", "cuda")
 CATEGORIES = ("default", "tuned")
+PRECISIONS = ("fp32", "tf32", "bf16")  # of products; what is kept in memory is float32
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,10 @@ class NotOffered:
     workload: str = ""
     device: str = ""
     profile: str = ""
+    precision: str = ""
 
-    def covers(self, workload: str | None, device: str | None, profile: str | None) -> bool:
-        pairs = (self.workload, workload), (self.device, device), (self.profile, profile)
-        return all(mine in ("", theirs) for mine, theirs in pairs)
+    def covers(self, **asked: str | None) -> bool:
+        return all(getattr(self, field) in ("", value) for field, value in asked.items())
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Framework:
     requires: dict[str, tuple[str, ...]]  # by device: what the locks are compiled from
     variants: dict[str, Variant]
     imports: tuple[str, ...] = ()  # modules without which the environment is not ready
+    precisions: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by device; else fp32
     builds: tuple[str, ...] = ()  # other distributions that are this framework, for other devices
     torch_backend: bool = False  # CPU wheels for Linux lie outside the package index
     environment: dict[str, str] = field(default_factory=dict)  # of every kernel
@@ -82,11 +84,19 @@ class Framework:
         return SpecifierSet(self.python).contains(python)
 
     def refusal(
-        self, workload: str | None = None, device: str | None = None, profile: str | None = None
+        self,
+        workload: str | None = None,
+        device: str | None = None,
+        profile: str | None = None,
+        precision: str | None = None,
     ) -> str:
         """Why this is not offered; empty if it is. ``None`` asks about no particular one."""
-        asked = workload, device, profile
-        return next((entry.reason for entry in self.not_offered if entry.covers(*asked)), "")
+        offered = self.precisions.get(device or "", ("fp32",))
+        if device and precision and precision not in offered:
+            return f"its notebooks do not compute in {precision} on {device}"
+        asked = {"workload": workload, "device": device}
+        asked |= {"profile": profile, "precision": precision}
+        return next((entry.reason for entry in self.not_offered if entry.covers(**asked)), "")
 
     def variants_of(self, workload: str) -> list[Variant]:
         """The variants in which this framework does a workload, in the file's order."""
@@ -116,7 +126,8 @@ def load(name: str) -> Framework:
         table_to(NotOffered, entry, f"{where} [[not_offered]]")
         for entry in table.get("not_offered", [])
     )
-    table["requires"] = {key: tuple(value) for key, value in table.get("requires", {}).items()}
+    for name_of in ("requires", "precisions"):
+        table[name_of] = {key: tuple(value) for key, value in table.get(name_of, {}).items()}
     table["builds"] = tuple(table.get("builds", []))
     table["imports"] = tuple(table.get("imports", []))
     framework = table_to(Framework, table, where)
@@ -136,9 +147,13 @@ def _variant(name: str, entry: dict[str, Any], where: str) -> Variant:
 def _check(framework: Framework, where: str) -> None:
     if framework.schema != 1:
         raise SpecError(f"{where}: schema is {framework.schema!r}; this suite reads 1")
-    for device in [*framework.requires, *(n.device for n in framework.not_offered if n.device)]:
+    refused = (entry.device for entry in framework.not_offered if entry.device)
+    for device in [*framework.requires, *framework.precisions, *refused]:
         if device not in DEVICES:
             raise SpecError(f"{where}: device {device!r}; known: {', '.join(DEVICES)}")
+    for precision in (one for each in framework.precisions.values() for one in each):
+        if precision not in PRECISIONS:
+            raise SpecError(f"{where}: precision {precision!r}; known: {', '.join(PRECISIONS)}")
     defaults = [v.name for v in framework.variants.values() if v.category == "default"]
     if len(defaults) != 1:
         raise SpecError(

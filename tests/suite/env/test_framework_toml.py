@@ -25,6 +25,7 @@ def rewritten(make, old: str, new: str):
         ('class = "default"', 'class = "tuned"', "one variant is the default, here 0"),
         ('device = "cuda"', 'device = "tpu"', "device 'tpu'; known: cpu, cuda"),
         ('name = "tiny"', 'name = "huge"', "name is 'huge', its folder is called 'tiny'"),
+        ("title =", 'precisions = { cpu = ["fp8"] }\ntitle =', "precision 'fp8'; known: fp32"),
         ("schema = 1", "schema = 2", "schema is 2; this suite reads 1"),
         ('python = "==', 'python = "is ', "not a version specifier\n  Fix: write it as in"),
     ],
@@ -53,3 +54,11 @@ def test_a_refusal_of_a_device_covers_every_workload():
     assert "CUDA 11.2" in mxnet.refusal("cnn_cifar10", "cuda")
     assert "CUDA 11.2" in mxnet.refusal(device="cuda")
     assert mxnet.refusal("cnn_cifar10", "cpu") == ""
+
+
+def test_a_precision_that_the_notebooks_do_not_compute_in_is_refused():
+    pytorch, mxnet = frameworks.load("pytorch"), frameworks.load("mxnet_gluon")
+    assert pytorch.refusal("cnn_cifar10", "cpu", precision="bf16") == ""
+    assert "float32" in pytorch.refusal("gru_imdb", "cpu", precision="bf16")
+    assert "tf32 on cpu" in pytorch.refusal("cnn_cifar10", "cpu", precision="tf32")
+    assert "bf16 on cpu" in mxnet.refusal("cnn_cifar10", "cpu", precision="bf16")

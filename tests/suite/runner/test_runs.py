@@ -147,6 +147,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(project, sma
     ("words", "text"),
     [
         (("--profile", "fast"), "profile 'fast' is not known"),
+        (("--precision", "fp8"), "precision 'fp8' is not known"),
         (("--framework", "pytoch"), "framework 'pytoch' is not known"),
         (("--workload", "mnist"), "workload 'mnist' is not known"),
         (("--kind", "speed"), "kind 'speed' is not known"),
