@@ -9,13 +9,13 @@ CHOICE = $(if $(FRAMEWORKS),--framework "$(FRAMEWORKS)") $(if $(WORKLOADS),--wor
 CHOICE += $(if $(VARIANTS),--variant "$(VARIANTS)") $(if $(PROFILE),--profile $(PROFILE))
 HOW = $(if $(DATA),--data $(DATA)) $(if $(DOWNLOAD),--download) $(if $(BATCH),--batch $(BATCH))
 HOW += $(if $(THREADS),--threads $(THREADS)) $(if $(ROUNDS),--rounds $(ROUNDS))
-HOW += $(if $(KINDS),--kind "$(KINDS)") $(if $(DEVICE),--device $(DEVICE))
+HOW += $(if $(KINDS),--kind "$(KINDS)") $(if $(DEVICE),--device $(DEVICE)) $(if $(PRECISION),--precision $(PRECISION))
 
 .PHONY: help setup bench machine verify test test-fast lint table plots lab clean rosetta dev
 
 help:        ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
-	@echo 'Variables: PROFILE FRAMEWORKS WORKLOADS VARIANTS DATA DOWNLOAD=1 BATCH THREADS ROUNDS KINDS DEVICE PYTHON, as in'
+	@echo 'Variables: PROFILE FRAMEWORKS WORKLOADS VARIANTS DATA DOWNLOAD=1 BATCH THREADS ROUNDS KINDS DEVICE PRECISION PYTHON, as in'
 	@echo '  make bench PROFILE=smoke FRAMEWORKS="pytorch jax_flax" WORKLOADS=cnn_cifar10'
 
 setup: rosetta  ## build the environments of the frameworks (FRAMEWORKS; none: all)

@@ -13,6 +13,7 @@ from .. import roofline, store
 from ..inputs import write_whole
 from ..row import Row
 from ..rows import document
+from ..spec.workload import KINDS
 from . import format as fmt
 from . import historical, layers, plots, render, tables
 from . import roofline as ceilings
@@ -27,6 +28,7 @@ BESIDE = {
     "What was learnt": ("training",),
     "Agreement of features": ("features",),
 }
+UNSAID = ("fp32", "auto", list(KINDS))  # what `make bench` does without being asked
 READING = """\
 The time of a step is the median over rounds of fresh processes, each the median of its laps; the
 interval is a 95 % t-interval over rounds. A ratio is paired by round with the named reference:
@@ -215,7 +217,9 @@ def _command(plan: dict) -> str:
     frameworks = sorted({cell["framework"] for cell in plan["cells"]})
     workloads = sorted({cell["workload"] for cell in plan["cells"]})
     words += [f'FRAMEWORKS="{" ".join(frameworks)}"', f'WORKLOADS="{" ".join(workloads)}"']
-    words += [f"THREADS={options['threads']}"] * bool(options.get("threads"))
-    words += [f"BATCH={options['batch']}"] * bool(options.get("batch"))
-    words += ["DATA=stand-in"] * (options.get("data") == "stand-in")
+    for name in ("variants", "kinds", "precision", "threads", "rounds", "batch", "data"):
+        value = options.get(name)
+        if value and value not in UNSAID:
+            several = isinstance(value, list)
+            words.append(f"{name.upper()}=" + (f'"{" ".join(value)}"' if several else f"{value}"))
     return f"`make bench {' '.join(words)}`"

@@ -77,7 +77,7 @@ def test_machine_runs_and_the_way_to_repeat_them(written):
     assert "AMD EPYC 9R14, 2 cores usable; memory: 16.0 GiB; GPUs: none" in text
     assert "0123456789ab, changed files" in text
     assert 'make bench PROFILE=quick FRAMEWORKS="jax_flax keras_tf mxnet_gluon pytorch"' in text
-    assert "THREADS=2 DATA=stand-in" in text
+    assert "THREADS=2 ROUNDS=3 DATA=stand-in" in text
 
 
 def test_rows_json_holds_the_rows(written):
