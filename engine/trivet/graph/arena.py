@@ -32,7 +32,9 @@ def place(lives: dict[int, tuple[int, int]], specs: list[Spec]) -> tuple[dict[in
         first, last = lives[slot]
         size = -(-specs[slot].nbytes // ALIGNMENT) * ALIGNMENT
         if size >= LARGE:
-            size += stagger(i)  # what lies behind it begins elsewhere in its page
+            # what lies behind it begins elsewhere in its page; as much for all, so that one value
+            # still fits where two of half its size were
+            size += stagger(1)
         rivals = np.flatnonzero((born[:i] <= last) & (dies[:i] >= first))
         start = 0
         for k in rivals[np.argsort(low[rivals], kind="stable")]:
