@@ -49,6 +49,7 @@ def command(
     profile = profile or ("full" if device == "cuda" else "quick")
     plan.one_of("profile", profile, PROFILES)
     plan.one_of("data", data, ("auto", "stand-in"))
+    plan.one_of("precision", precision, framework.PRECISIONS)
     chosen = [
         framework.load(n) for n in plan.choose(frameworks or [], framework.names(), "framework")
     ]
@@ -65,7 +66,7 @@ def command(
         rounds=rounds,
         batch=batch or None,
         timeout=timeout,
-        precision=plan.choose([precision], list(framework.PRECISIONS), "precision")[0],
+        precision=precision,
         reference=reference,
         data=data,
         seed=seed,
