@@ -25,7 +25,7 @@ CALLS = {
     "add": ((last(X), last(Y)), None),
     "mul": ((last(X), CHANNEL.reshape(-1, 1, 1)), None),
     "dropout": ((last(X), KEY), 0.25),
-    "dropout+relu_grad": ((last(X), KEY, last(Y)), (0.25, (), 0)),
+    "relu_dropout_grad": ((last(X), last(Y)), 0.25),
     "batch_norm_inference": ((last(X), *[CHANNEL] * 4), BLOCKS),
     "batch_norm_grad": ((last(X), last(Y), *[CHANNEL] * 3), BLOCKS),
 }

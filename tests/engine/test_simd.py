@@ -127,6 +127,30 @@ def test_integers_comparisons_and_choices():
     np.testing.assert_array_equal(y, [1.5, -1.5, 7.0, 0.0, 1.0])
 
 
+@kernel
+def _masks_there_and_back(table):
+    """y, x, memory for the bits."""
+    _masks(parameter(table, 0), parameter(table, 1), parameter(table, 2))
+
+
+@block
+def _masks(emit, y, x, bits):
+    v = emit.load(x)
+    emit.store_bits(bits, v > 0.0, v.differs(v))
+    positive, strange = emit.load_bits(bits)
+    nothing = emit.zeros()
+    two = strange.choose(emit.constant(2.0), nothing)
+    emit.store(y, positive.choose(emit.constant(1.0), two))
+
+
+def test_masks_are_kept_as_bits():
+    x, y, bits = memory(LANES), memory(LANES), memory(LANES // 4 + 1, "uint8")
+    x[...] = np.resize([1.0, np.nan, -1.0, 0.0, 2.0], LANES)
+    Launch((_masks_there_and_back, (address(y), address(x), address(bits))), on=1)()
+    np.testing.assert_array_equal(y, np.resize([1, 2, 0, 0, 1], LANES))
+    assert bits[-1] == 0xAB  # two bits per lane, and no byte more
+
+
 def test_float64_keeps_what_float32_would_lose():
     def function(emit, v, w):
         return ((v.widened() + w.widened()) - v.widened()).narrowed()

@@ -58,12 +58,13 @@ def join(code: Code, survivors: set[int]) -> Code:
     viewed = {*code.views, *(owner for owner, _ in code.views.values())}
     single = {slot for slot, n in uses.items() if n == 2} - viewed - survivors  # maker and reader
     makers = {note.outs[0]: note for note in notes if note.outs and not note.plan.writes}
+    private = {slot for note in notes for slot in note.outs[1:]}
     while k < len(notes):
         b = notes[k]
         for at, slot in enumerate(b.ins):
             a = makers.get(slot) if slot in single else None
             place = None if a is None else _place_of_both(a, k, notes, code)
-            joined = None if place is None else _joined(a, b, at)
+            joined = None if place is None else _joined(a, b, at, private)
             if joined:
                 call, plan, slots = joined
                 if plan.workspace:
@@ -75,6 +76,59 @@ def join(code: Code, survivors: set[int]) -> Code:
                 break
         k = max(k + 1, 0)
     return replace(code, notes=notes, specs=specs)
+
+
+def reuse_dropped(code: Code, survivors: set[int]) -> Code:
+    """Lets the gradient of dropout(relu(x)) read the dropped result in place of two other things.
+
+    It is 0 exactly where the rectifier or dropout made it so: the bits need not be drawn again,
+    and the rectifier's own result has one reader less, so that ``join`` may take it.
+    """
+    notes, specs = list(code.notes), code.specs
+    uses = Counter(slot for note in notes for slot in note.slots)
+    writes = Counter(code.owner(slot) for note in notes for slot in note.written)
+    viewed = {*code.views, *(owner for owner, _ in code.views.values())}
+    makers = {note.outs[0]: note for note in notes if note.outs}
+    dropped = {
+        (*note.ins, note.call.geometry): note.outs[0]
+        for note in notes
+        if note.call.name == "dropout" and makers.get(note.ins[0], note).call.name == "relu"
+    }
+
+    def made_for_one(slot):
+        alone = uses[slot] == 2 and slot not in viewed | survivors  # its maker and its reader
+        return makers.get(slot) if alone else None
+
+    for pull in [note for note in notes if note.call.name == "relu_grad"]:
+        gy, rectified = pull.ins
+        drop = made_for_one(gy)
+        turn = drop if drop and drop.call.name == "reorder" else None
+        drop = made_for_one(turn.ins[0]) if turn else drop
+        if not drop or drop.call.name != "dropout":
+            continue
+        (arrived, key), p = drop.ins, drop.call.geometry
+        y = dropped.get((rectified, key, p))
+        if y is None or any(writes[code.owner(s)] > 1 for s in (arrived, key, rectified, y)):
+            continue
+        if (specs[arrived], specs[y]) != (specs[drop.outs[0]], specs[rectified]):
+            continue
+        call = replace(pull.call, name="relu_dropout_grad", ins=pull.plan.ins, geometry=p)
+        plan = _as_they_lie(call, pull.plan.outs, registry.PREFERENCE[call.device])
+        if plan and not plan[0].workspace:
+            if turn:
+                moved = (turn.outs[0], arrived, *turn.slots[2:])
+                notes[notes.index(turn)] = replace(turn, slots=moved)
+            slots = (*pull.outs, gy if turn else arrived, y)
+            notes[notes.index(pull)] = Note(call, plan[0], slots, pull.line)
+            notes.remove(drop)
+    return replace(code, notes=notes)
+
+
+def _as_they_lie(call: Call, outs: tuple[Spec, ...], order) -> list[Plan]:
+    """Plans that take the operands as they lie, and make these results."""
+    answers = (registry.ask(backend, call) for backend in order)
+    plans = [p for answer in answers if not isinstance(answer, str) for p in answer]
+    return [p for p in plans if (p.ins, p.outs) == (call.ins, outs)]
 
 
 def _place_of_both(a: Note, k: int, notes: list[Note], code: Code) -> int | None:
@@ -89,19 +143,19 @@ def _place_of_both(a: Note, k: int, notes: list[Note], code: Code) -> int | None
     return None if written & others else early
 
 
-def _joined(a: Note, b: Note, at: int) -> tuple[Call, Plan, tuple[int, ...]] | None:
+def _joined(a: Note, b: Note, at: int, private) -> tuple[Call, Plan, tuple[int, ...]] | None:
     if b.plan.writes or "+" in b.call.name:  # a chain grows at its end, so its name says all
         return None
     ins = (*a.ins, *b.ins[:at], *b.ins[at + 1 :])
     specs = (*a.plan.ins, *b.plan.ins[:at], *b.plan.ins[at + 1 :])
     outs = (*b.plan.outs, *a.plan.outs[1:])
     name, geometry = f"{a.call.name}+{b.call.name}", (a.call.geometry, b.call.geometry, at)
-    call = replace(b.call, name=name, ins=specs, geometry=geometry)
-    # what a made beside its result may be for its own backend alone
-    order = [a.plan.backend] if a.plan.outs[1:] else registry.PREFERENCE[call.device]
-    answers = (registry.ask(backend, call) for backend in order)
-    plans = [p for answer in answers if not isinstance(answer, str) for p in answer]
-    plans = registry.ranked([p for p in plans if (p.ins, p.outs) == (specs, outs)])
+    kept = a.call.auxiliaries and b.call.auxiliaries
+    call = replace(b.call, name=name, ins=specs, geometry=geometry, auxiliaries=kept)
+    # what is made beside a result may be for the backend alone that made it
+    bound = {note.plan.backend for note in (a, b) if private & set(note.slots)}
+    order = [one for one in registry.PREFERENCE[call.device] if bound <= {one}]
+    plans = registry.ranked(_as_they_lie(call, outs, order))
     if (a.plan.reduced or b.plan.reduced) and not call.means.tuned:
         plans = [p for p in plans if p.reduced]
     if plans and call.means.tuned:

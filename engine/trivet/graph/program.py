@@ -19,7 +19,8 @@ class Program:
         code = passes.merge_reorders(code, survivors)
         code = grow(code, survivors, trace.outside)
         if fuse:
-            code = passes.join(share_statistics(code), survivors)
+            code = passes.reuse_dropped(share_statistics(code), survivors)
+            code = passes.join(code, survivors)
         code, hoisted = passes.hoist(code, survivors, trace.outside)
         constants = {note.outs[0] for note in hoisted}  # live from replay to replay
         code = passes.overlay(code, survivors | constants, trace.outside)

@@ -26,8 +26,9 @@ from ..simd import (
     threads,
     variant,
 )  # fmt: skip
+from ..simd.maps import Map
 from ..spec import CHANNELS_LAST, PLAIN
-from .common import kernel, lies_channels_last, planned, refusal, team
+from .common import kernel, lies_channels_last, map_plan, planned, refusal, team
 from .update import counted
 
 LOW = 0xFFFFFFFF
@@ -57,36 +58,73 @@ def ordered(emit, words):
     return [v for a, b in zip(even, odd) for v in emit.woven(a, b)]
 
 
+def drawn(emit, key, at_once, pixels, group, channel):
+    """The words of a vector of channels, at each pixel of a group, channels last.
+
+    Args:
+        at_once: Pixels of a group; WORDS share a block, where an image has whole groups, else 1.
+        pixels: Of an image.
+        group: Among those of its image.
+        channel: Of lane 0; counted through all images.
+    """
+    groups = pixels / at_once
+    apart = emit.count_from(emit.number(0)) * emit.spread(groups)
+    index = emit.spread(channel * groups + group) + apart
+    if at_once == WORDS:
+        return philox(emit, index, key)
+    words = philox(emit, index >> 2, key)
+    word, which = words[0], index & 3
+    for k in range(1, WORDS):
+        word = which.equals(k).choose(words[k], word)
+    return [word]
+
+
+def drop(emit, x, words, entries):
+    """x scaled, or 0; entries: the address of threshold and scale in a table."""
+    kept = (words >> 8) >= emit.spread(emit.entry(entries, 0))
+    return kept.choose(x * emit.broadcast(entries + 8), 0.0)
+
+
+def thresholds(p: float) -> tuple[int, int]:
+    """The entries that ``drop`` reads."""
+    return math.ceil(float(np.float32(p)) * 2**24), float_bits(scale_of(p))
+
+
+def scale_of(p: float) -> float:
+    return 1 / (1 - p) if p < 1 else 0.0
+
+
+def at_once_of(pixels: int) -> int:
+    """Pixels of a group, of which an image has so many."""
+    return WORDS if pixels % WORDS == 0 else 1
+
+
 class Dropping:
-    """Kernels of ``y = after(emit, dropped before(emit, x), *others)``; others lie as x does.
+    """Kernels of ``y = dropped before(emit, x)``.
 
     Their table: key, threshold (of 24 bits), scale, elements, images, pixels, channels; then of
-    y, x and others address and step from pixel to pixel in bytes.
+    y and x address and step from pixel to pixel in bytes.
     """
 
-    def __init__(self, name: str, before, after, operands: int = 1):
-        self.name, self.before, self.after, self.operands = name, before, after, operands
+    def __init__(self, name: str, before):
+        self.name, self.before = name, before
         self.plain, self.pixels = cache(self._plain), cache(self._pixels)
 
     def _plain(self):
         return variant(_plain, f"{self.name}_plain", _part=_plain_block(self))
 
     def _pixels(self, at_once: int):
-        part = _four_pixels_block(self) if at_once == WORDS else _pixel_block(self)
-        name = f"{self.name}_pixels_{at_once}"
+        part, name = _pixels_block(self, at_once), f"{self.name}_pixels_{at_once}"
         return variant(_pixels, name, _part=part, _at_once=at_once)
 
     def places(self, emit, table):
-        """Addresses and steps of y, x and others."""
-        several = range(7, 9 + 2 * self.operands, 2)
-        return [emit.entry(table, k) for k in several], [emit.entry(table, k + 1) for k in several]
+        """Addresses and steps of y and x."""
+        return [[emit.entry(table, k) for k in pair] for pair in ((7, 9), (8, 10))]
 
     def finish(self, emit, table, words, places, mask=None):
         """One vector, given its random words."""
-        x, *others = (emit.load(place, mask) for place in places[1:])
-        kept = (words >> 8) >= emit.spread(emit.entry(table, 1))
-        dropped = kept.choose(self.before(emit, x) * emit.broadcast(table + 16), 0.0)
-        emit.store(places[0], self.after(emit, dropped, *others), mask)
+        x = self.before(emit, emit.load(places[1], mask))
+        emit.store(places[0], drop(emit, x, words, table + 8), mask)
 
 
 _part, _at_once = None, 1  # each variant of a template brings its own
@@ -130,95 +168,51 @@ def _pixels(table):
         _part(table, group // groups, group % groups)
 
 
-def _columns(emit, table, body):
-    """body(bytes from the first channel, mask) for each vector of channels."""
-
-    def column(at, mask):
-        body(at, mask)
-        return []
-
-    emit.sweep(emit.entry(table, 6), [], column)
-
-
-def _four_pixels_block(made: Dropping):
+def _pixels_block(made: Dropping, at_once: int):
     @block
     def part(emit, table, image, group):
         places, steps = made.places(emit, table)
         pixels, channels = emit.entry(table, 5), emit.entry(table, 6)
-        key, groups = emit.entry(table, 0), pixels / WORDS
-        row = image * pixels + group * WORDS
-        apart = emit.count_from(emit.number(0)) * emit.spread(groups)
+        key, first = emit.entry(table, 0), image * pixels + group * at_once
 
         def body(at, mask):
-            first = (image * channels + at / 4) * groups + group
-            words = philox(emit, emit.spread(first) + apart, key)
-            for k in range(WORDS):
-                spots = [p + (row + k) * s + at for p, s in zip(places, steps)]
-                made.finish(emit, table, words[k], spots, mask)
+            channel = image * channels + at / 4
+            for k, words in enumerate(drawn(emit, key, at_once, pixels, group, channel)):
+                spots = [p + (first + k) * s + at for p, s in zip(places, steps)]
+                made.finish(emit, table, words, spots, mask)
+            return []
 
-        _columns(emit, table, body)
+        emit.sweep(channels, [], body)
 
     return part
 
 
-def _pixel_block(made: Dropping):
-    @block
-    def part(emit, table, image, pixel):
-        places, steps = made.places(emit, table)
-        pixels, channels = emit.entry(table, 5), emit.entry(table, 6)
-        key, row = emit.entry(table, 0), image * pixels + pixel
-        apart = emit.count_from(emit.number(0)) * emit.spread(pixels)
-
-        def body(at, mask):
-            first = (image * channels + at / 4) * pixels + pixel
-            index = emit.spread(first) + apart
-            words = philox(emit, index >> 2, key)
-            word, which = words[0], index & 3
-            for k in range(1, WORDS):
-                word = which.equals(k).choose(words[k], word)
-            spots = [p + row * s + at for p, s in zip(places, steps)]
-            made.finish(emit, table, word, spots, mask)
-
-        _columns(emit, table, body)
-
-    return part
-
-
-def plan(call, made: Dropping, p: float, others=()):
-    """Operands: x, key, others."""
-    x, key = call.ins[:2]
-    if why := refusal(call, 0, *(2 + i for i in range(len(others)))):
+def plan(call, made: Dropping, p: float):
+    """Operands: x, key."""
+    x, key = call.ins
+    if why := refusal(call, 0):
         return why
     if x.size >= 1 << 32:
         return "more elements than 32 bits count"
     last = lies_channels_last(x)
     out = x.at(CHANNELS_LAST if last else PLAIN)
-    taken = [s if last and s.pixels else out for s in (x, *others)]
-    threshold = math.ceil(float(np.float32(p)) * 2**24)
-    scale = 1 / (1 - p) if p < 1 else 0.0
+    x = x if last and x.pixels else out
     pixels = math.prod(x.shape[2:]) if last else 0
     channels = x.shape[1] if last else 0
-    steps = [4 * s.pixels[1] if last else 0 for s in (out, *taken)]
-    places = [Operand(k) for k in (0, 1, *(3 + i for i in range(len(others))))]
-    head = Operand(2), threshold, float_bits(scale), x.size, x.shape[0] if last else 0
-    table = *head, pixels, channels, *(e for pair in zip(places, steps) for e in pair)
-    chosen = made.pixels(WORDS if pixels % WORDS == 0 else 1) if last else made.plain()
-    ins = [taken[0], key.at(PLAIN), *taken[1:]]
-    over = [(0, i) for i, spec in enumerate(ins) if spec == out]
-    return planned(Launch((chosen, table), on=team(x.size)), ins, [out], over=over)
+    steps = [4 * s.pixels[1] if last else 0 for s in (out, x)]
+    head = Operand(2), *thresholds(p), x.size, x.shape[0] if last else 0
+    table = *head, pixels, channels, Operand(0), steps[0], Operand(1), steps[1]
+    chosen = made.pixels(at_once_of(pixels)) if last else made.plain()
+    over = [(0, 0)] if x == out else []
+    return planned(Launch((chosen, table), on=team(x.size)), [x, key.at(PLAIN)], [out], over=over)
 
 
-def same(emit, x):
-    return x
-
-
-DROPOUT = Dropping("dropout", same, same)
-RELU_DROPOUT = Dropping("relu_dropout", lambda emit, x: emit.maximum(x, 0.0), same)
-DROPOUT_RELU_GRAD = Dropping(
-    "dropout_relu_grad",
-    same,
-    lambda emit, g, y: (y <= 0.0).choose(emit.constant(0.0), g),
-    operands=2,
+DROPOUT = Dropping("dropout", lambda emit, x: x)
+RELU_DROPOUT = Dropping("relu_dropout", lambda emit, x: emit.maximum(x, 0.0))
+RELU_DROPOUT_GRAD = Map(
+    "relu_dropout_grad",
+    lambda emit, gy, y, scale: (y <= 0.0).choose(emit.zeros(), gy * scale),
+    options=1,
 )
 
 
@@ -238,10 +232,7 @@ def relu_dropout(call):
     return plan(call, RELU_DROPOUT, call.geometry[1])
 
 
-@kernel("dropout+relu_grad")
-def dropout_relu_grad(call):
-    """The gradient of dropout(relu(x)): gy, key, relu's result."""
-    p, _, place = call.geometry
-    if place != 0:
-        return "what was dropped is the gradient, not the saved value"
-    return plan(call, DROPOUT_RELU_GRAD, p, call.ins[2:])
+@kernel("relu_dropout_grad")
+def relu_dropout_grad(call):
+    """The gradient of y = dropout(relu(x)): gy, y; y is 0 where either made it so."""
+    return map_plan(call, RELU_DROPOUT_GRAD, [scale_of(call.geometry)])

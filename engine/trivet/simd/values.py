@@ -15,6 +15,7 @@ from .ssa import (
     DOUBLES,
     F32,
     F64,
+    I1,
     I32,
     I64,
     INTEGERS,
@@ -100,6 +101,23 @@ class Emitter(Functions):
         )  # fmt: skip
         places = self._places(address, step)
         self.builder.call(function, [value.ssa, places, I32(4), mask.ssa])
+
+    def load_bits(self, address: Value) -> tuple[Value, Value]:
+        """The two masks that ``store_bits`` put there."""
+        kind = ir.IntType(2 * LANES)
+        bits = self.builder.load(self._pointer(address), align=1, typ=kind)
+        both = self.builder.bitcast(bits, ir.VectorType(I1, 2 * LANES))
+        halves = range(LANES), range(LANES, 2 * LANES)
+        orders = (ir.Constant(INTEGERS, list(half)) for half in halves)
+        a, b = (Value(self, self.builder.shuffle_vector(both, both, order)) for order in orders)
+        return a, b
+
+    def store_bits(self, address: Value, a: Value, b: Value) -> None:
+        """Two masks as 2 * LANES bits: with four lanes one alone would be half a byte."""
+        order = ir.Constant(ir.VectorType(I32, 2 * LANES), list(range(2 * LANES)))
+        both = self.builder.shuffle_vector(a.ssa, b.ssa, order)
+        bits = self.builder.bitcast(both, ir.IntType(2 * LANES))
+        self.builder.store(bits, self._pointer(address), align=1)
 
     def store_one(self, address: Value, value: Value) -> None:
         """Lane 0 to an address."""
