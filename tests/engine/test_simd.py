@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from trivet import simd
+from numba.core import config
+from trivet import Tensor, ops, simd
 from trivet.errors import OptionError
 from trivet.lib import openmp
 from trivet.simd import (
@@ -383,6 +385,45 @@ def test_a_kernel_typed_at_a_prompt_is_compiled_without_the_cache():
     typed, y = Kernel(names["typed"]), memory(1)
     Launch((typed, (address(y),)), on=1)()
     assert y[0] == 1.5 and typed.compiled and not typed.cached
+
+
+def test_an_option_beyond_float32_is_infinite():
+    x = np.array([1, np.inf, -np.inf, -2], "float32")
+    clipped = ops.clip(Tensor(x), -1e39, 2.0)
+    np.testing.assert_array_equal(clipped.numpy(), [1, 2, -np.inf, -2])
+
+
+ALONE = """
+from trivet.lib import openmp
+openmp.NAMES = ("libthereisnone.so",)
+import numpy as np
+from trivet import Tensor, ops, registry
+
+registry.PREFERENCE["cpu"] = ["trivet.native"]
+x = Tensor(np.arange(40_000, dtype="float32"), requires_grad=True)
+ops.relu(x - 39_998.0).sum().backward()
+print(openmp.threads(), x.grad.numpy().nonzero()[0].tolist())
+"""
+
+
+def test_without_an_openmp_runtime_kernels_run_on_one_thread():
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE],
+        env=os.environ | {"PYTHONPATH": str(ENGINE)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "1 [39999]\n", done.stderr
+
+
+def test_threads_that_compile_at_once_leave_numbas_settings_as_they_were():
+    names = {"parameter": parameter, "write": write}
+    exec("def typed(table):\n    write(parameter(table, 0), 2.5)\n", names)
+    made, before = [Kernel(names["typed"]) for _ in range(4)], config.CACHE_DIR
+    with ThreadPoolExecutor(8) as pool:
+        addresses = list(pool.map(lambda kernel: kernel.address, made * 4))
+    assert addresses == [kernel.address for kernel in made] * 4
+    assert before == config.CACHE_DIR
 
 
 def test_all_threads_run_unless_said_otherwise():

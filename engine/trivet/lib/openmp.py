@@ -91,5 +91,5 @@ def parallel():
     """``f(function, data, threads, 0)``: calls ``function(data)`` on so many threads, and waits."""
     if _runtime():
         return _runtime().GOMP_parallel
-    run = ctypes.CFUNCTYPE(None, ctypes.c_int64)
+    run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
     return lambda function, data, threads, flags: run(function)(data)

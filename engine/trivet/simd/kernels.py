@@ -8,9 +8,9 @@ import inspect
 import struct
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 from importlib import metadata
 from pathlib import Path
+from threading import Lock
 from time import perf_counter
 from types import FunctionType
 
@@ -123,6 +123,9 @@ def write(typingctx, address, value):
 
 
 ENGINE = Path(__file__).parents[1]  # the cache knows the sources below
+# Numba's setting of the cache folder is the whole process's; and since Python 3.12 a cached_property
+# may be computed by several threads at once.
+_COMPILING = Lock()
 helper = numba.njit(error_model="numpy")  # a scalar function that kernels share
 
 
@@ -146,20 +149,26 @@ class Kernel:
         self.cached = cached and _stands_in_a_module(function)
         self.seconds: float | None = None  # it took to compile or to find
         self.compiled = False  # False: found in the cache
+        self._made = None  # owns the machine code
 
-    @cached_property
+    @property
     def address(self) -> int:
+        """Of its machine code, for the life of this object."""
+        with _COMPILING:
+            if self._made is None:
+                self._compile()
+        return self._made.address
+
+    def _compile(self) -> None:
         start = perf_counter()
         before, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder())
         try:  # Numba looks at the setting while it decorates
             signature = types.void(types.int64)
             decorate = numba.cfunc(signature, cache=self.cached, error_model="numpy")
-            made = decorate(self.function)
+            self._made = decorate(self.function)
         finally:
             config.CACHE_DIR = before
-        self._keep = made
-        self.seconds, self.compiled = perf_counter() - start, not made.cache_hits
-        return made.address
+        self.seconds, self.compiled = perf_counter() - start, not self._made.cache_hits
 
 
 def _stands_in_a_module(function: Callable) -> bool:
@@ -224,8 +233,11 @@ def _sources(folder: Path) -> list[Path]:
 
 
 def float_bits(number: float) -> int:
-    """A float32 as an entry of a table: ``emit.broadcast`` reads it from there."""
-    return struct.unpack("<q", struct.pack("<fI", number, 0))[0]
+    """A float32 as an entry of a table: ``emit.broadcast`` reads it from there.
+
+    What float32 cannot hold is an infinity, as in NumPy; struct would raise.
+    """
+    return struct.unpack("<q", struct.pack("<fI", ctypes.c_float(number).value, 0))[0]
 
 
 def double_bits(number: float) -> int:
