@@ -95,6 +95,7 @@ class Functions:
         return moved.equals(0.0).choose(x, self.log(u) * (x / moved))
 
     def sigmoid(self, x: Value) -> Value:
+        """1 / (1 + exp(-x)); what exp makes inf is 0 here, and NaN stays."""
         return 1.0 / (self.exp(0.0 - x) + 1.0)
 
     def tanh(self, x: Value) -> Value:

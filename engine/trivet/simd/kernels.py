@@ -70,61 +70,40 @@ def parameter(typingctx, table, place):
     return types.int64(types.int64, types.int64), generate
 
 
-@numba.extending.intrinsic
-def read_integer(typingctx, address):
-    """The int64 at an address."""
+def _reading(kind, number):
+    """The function of an address that gives what lies there."""
 
-    def generate(context, builder, _, operands):
-        return builder.load(builder.inttoptr(operands[0], POINTER), typ=I64)
+    def typing(typingctx, address):
+        def generate(context, builder, _, operands):
+            return builder.load(builder.inttoptr(operands[0], POINTER), typ=kind)
 
-    return types.int64(types.int64), generate
+        return number(types.int64), generate
 
-
-@numba.extending.intrinsic
-def read(typingctx, address):
-    """The float32 at an address."""
-
-    def generate(context, builder, _, operands):
-        return builder.load(builder.inttoptr(operands[0], POINTER), typ=F32)
-
-    return types.float32(types.int64), generate
+    return numba.extending.intrinsic(typing)
 
 
-@numba.extending.intrinsic
-def read_double(typingctx, address):
-    """The float64 at an address."""
+def _writing(number):
+    """The function of an address and of what is put there."""
 
-    def generate(context, builder, _, operands):
-        return builder.load(builder.inttoptr(operands[0], POINTER), typ=F64)
+    def typing(typingctx, address, value):
+        def generate(context, builder, _, operands):
+            builder.store(operands[1], builder.inttoptr(operands[0], POINTER))
+            return context.get_dummy_value()
 
-    return types.float64(types.int64), generate
+        return types.void(types.int64, number), generate
 
-
-@numba.extending.intrinsic
-def write_integer(typingctx, address, value):
-    """An int64 to an address."""
-
-    def generate(context, builder, _, operands):
-        builder.store(operands[1], builder.inttoptr(operands[0], POINTER))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), generate
+    return numba.extending.intrinsic(typing)
 
 
-@numba.extending.intrinsic
-def write(typingctx, address, value):
-    """A float32 to an address."""
-
-    def generate(context, builder, _, operands):
-        builder.store(operands[1], builder.inttoptr(operands[0], POINTER))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.float32), generate
+read, read_double, read_integer = (
+    _reading(F32, types.float32), _reading(F64, types.float64), _reading(I64, types.int64),
+)  # fmt: skip
+write, write_integer = _writing(types.float32), _writing(types.int64)
 
 
 ENGINE = Path(__file__).parents[1]  # the cache knows the sources below
-# Numba's setting of the cache folder is the whole process's; and since Python 3.12 a cached_property
-# may be computed by several threads at once.
+# Numba's setting of the cache folder is the whole process's, and since Python 3.12 several threads
+# may compute a cached_property at once.
 _COMPILING = Lock()
 helper = numba.njit(error_model="numpy")  # a scalar function that kernels share
 

@@ -10,14 +10,13 @@ from functools import cache
 
 from .kernels import Kernel, block, helper, parameter, share, thread, threads, variant
 from .ssa import Value
-from .target import BYTES, LANES
+from .target import BYTES, LANES, LINE
 
 UNROLLED = 4  # vectors (flat) or rows at a time
 UNIT = UNROLLED * LANES
 # Columns from which rows go one by one. Shorter ones go several at a time, and what they share is
 # read once; of long rows that makes many streams of memory, up to 1.7 times as slow.
 WIDE = 128
-LINE = 16  # float32 of a cache line: threads that share a row write no line in common
 
 
 class Map:
@@ -72,6 +71,7 @@ class Map:
         return {"_scalars": self.scalars or _no_scalars, "_behind": 8 * behind}
 
     def apply(self, emit, vectors: list[Value], numbers: list[Value]) -> list[Value]:
+        """The results, also of a function that returns a single one."""
         made = self.function(emit, *vectors, *numbers)
         return [made] if isinstance(made, Value) else list(made)
 
@@ -158,12 +158,12 @@ def _rows_template(table):
     while low < high:
         outer, first = low // inner, low % inner
         count = min(inner - first, high - low)
-        fours = 0 if right - left >= WIDE else count // UNROLLED
-        if fours > 0:
-            _several(table, outer, first, fours, left, right, a, b, c)
-        if fours * UNROLLED < count:
-            ones = count - fours * UNROLLED
-            _single(table, outer, first + fours * UNROLLED, ones, left, right, a, b, c)
+        groups = 0 if right - left >= WIDE else count // UNROLLED
+        if groups > 0:
+            _several(table, outer, first, groups, left, right, a, b, c)
+        done = groups * UNROLLED
+        if done < count:
+            _single(table, outer, first + done, count - done, left, right, a, b, c)
         low += count
 
 

@@ -11,7 +11,7 @@ from .target import LANES
 if TYPE_CHECKING:
     from .values import Emitter
 
-I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+I32, I64 = ir.IntType(32), ir.IntType(64)
 F32, F64 = ir.FloatType(), ir.DoubleType()
 POINTER = ir.PointerType()
 VECTOR, INTEGERS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
@@ -110,6 +110,7 @@ class Value:
         return self._compare(">=", other)
 
     def equals(self, other) -> Value:
+        """False where either is NaN."""
         return self._compare("==", other)
 
     def differs(self, other) -> Value:

@@ -23,10 +23,9 @@ from .kernels import (
     write,
 )  # fmt: skip
 from .ssa import DOUBLES, Value
-from .target import BYTES, LANES, REGISTERS
+from .target import BYTES, LANES, LINE, REGISTERS
 
 ABREAST = REGISTERS // 8  # vectors whose sums are held at once: two sums take half the registers
-LINE = 16  # float32 of a cache line
 CHUNK = 1 << 15  # elements that stay in the cache while one column after the other is summed
 
 
@@ -190,8 +189,8 @@ def _finish_block(made: ColumnSums):
         behind = first + made.columns
         vectors = [emit.load(emit.entry(table, k) + column * 4, mask) for k in range(first, behind)]
         options = [emit.broadcast_double(table + 8 * (behind + k)) for k in range(made.options)]
-        made_of = made.finish(emit, *sums, *vectors, *options)
-        for k, value in enumerate([made_of] if isinstance(made_of, Value) else made_of):
+        results = made.finish(emit, *sums, *vectors, *options)
+        for k, value in enumerate([results] if isinstance(results, Value) else results):
             emit.store(emit.entry(table, 4 + k) + column * 4, value, mask)
 
     return finish
@@ -272,6 +271,7 @@ def root_of_parts(table):
 
 @helper
 def together(table):
+    """Parts, their number: the sum of what all threads summed."""
     total = 0.0
     for k in range(parameter(table, 1)):
         total += read_double(parameter(table, 0) + 64 * k)

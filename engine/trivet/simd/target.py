@@ -26,4 +26,5 @@ def _lanes() -> int:
 
 LANES = _lanes()
 BYTES = 4 * LANES  # of a float32 vector
-REGISTERS = 32 if FEATURES.get("avx512f") or not FEATURES.get("avx2") else 16  # NEON has 32 too
+REGISTERS = 16 if FEATURES.get("sse2") and not FEATURES.get("avx512f") else 32  # NEON has 32 too
+LINE = 16  # float32 of a cache line: threads write no line in common

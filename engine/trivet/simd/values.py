@@ -22,6 +22,7 @@ from .ssa import (
     POINTER,
     POINTERS,
     VECTOR,
+    WIDE,
     Value,
 )
 from .target import LANES
@@ -35,22 +36,20 @@ class Emitter(Functions):
 
     # ---- memory
 
-    def load(self, address: Value, mask: Value | None = None, kind=VECTOR) -> Value:
+    def load(self, address: Value, mask: Value | None = None) -> Value:
         """LANES float32 from an address; lanes outside the mask are 0 and not read."""
         pointer = self._pointer(address)
         if mask is None:
-            return Value(self, self.builder.load(pointer, align=4, typ=kind))
-        element = "f32" if kind is VECTOR else "i32"
-        name = f"llvm.masked.load.v{LANES}{element}.p0"
-        function = self._function(name, kind, POINTER, I32, mask.ssa.type, kind)
-        nothing = ir.Constant(kind, [0] * LANES)
-        operands = [pointer, ir.Constant(I32, 4), mask.ssa, nothing]
+            return Value(self, self.builder.load(pointer, align=4, typ=VECTOR))
+        name = f"llvm.masked.load.v{LANES}f32.p0"
+        function = self._function(name, VECTOR, POINTER, I32, mask.ssa.type, VECTOR)
+        operands = [pointer, ir.Constant(I32, 4), mask.ssa, self.zeros().ssa]
         return Value(self, self.builder.call(function, operands))
 
     def store(self, address: Value, value: Value, mask: Value | None = None) -> None:
-        """LANES float32 (or int32) to an address; lanes outside the mask stay as they are."""
+        """A vector to an address; lanes outside the mask stay as they are, none of float64."""
         pointer = self._pointer(address)
-        if mask is None:  # also float64
+        if mask is None:
             self.builder.store(value.ssa, pointer, align=4)
             return
         kind = value.ssa.type
@@ -75,23 +74,14 @@ class Emitter(Functions):
         """Number ``place`` of a kernel's table: an address or a count."""
         return Value(self, self.builder.load(self._pointer(table + 8 * place), typ=I64))
 
-    def load_integers(self, address: Value, mask: Value | None = None) -> Value:
-        """LANES int32."""
-        return self.load(address, mask, INTEGERS)
-
     def gather(self, address: Value, step: Value, mask: Value) -> Value:
         """LANES float32, ``step`` bytes from one to the next; lanes outside the mask are 0."""
         function = self._function(
             f"llvm.masked.gather.v{LANES}f32.v{LANES}p0",
-            VECTOR,
-            POINTERS,
-            I32,
-            mask.ssa.type,
-            VECTOR,
-        )
-        nothing = ir.Constant(VECTOR, [0.0] * LANES)
-        places = self._places(address, step)
-        return Value(self, self.builder.call(function, [places, I32(4), mask.ssa, nothing]))
+            VECTOR, POINTERS, I32, mask.ssa.type, VECTOR,
+        )  # fmt: skip
+        operands = [self._places(address, step), I32(4), mask.ssa, self.zeros().ssa]
+        return Value(self, self.builder.call(function, operands))
 
     def scatter(self, address: Value, step: Value, value: Value, mask: Value) -> None:
         """LANES float32, ``step`` bytes from one to the next; nothing outside the mask."""
@@ -183,9 +173,11 @@ class Emitter(Functions):
     # ---- functions
 
     def sqrt(self, x: Value) -> Value:
+        """The square root, rounded as IEEE 754 says; NaN below 0."""
         return self._intrinsic("sqrt", x)
 
     def absolute(self, x: Value) -> Value:
+        """Without the sign; NaN stays."""
         return self._intrinsic("fabs", x)
 
     def round(self, x: Value) -> Value:
@@ -199,22 +191,11 @@ class Emitter(Functions):
     ) -> list[Value]:
         """``for _ in range(count): start = body(*start)``, count >= 1; the final values."""
         builder = self.builder
-        before = builder.block
-        head = builder.append_basic_block("loop")
-        builder.branch(head)
-        builder.position_at_end(head)
-        k = builder.phi(I64)
-        k.add_incoming(ir.Constant(I64, 0), before)
-        carried = [builder.phi(value.ssa.type) for value in start]
-        for phi, value in zip(carried, start):
-            phi.add_incoming(value.ssa, before)
+        head, turn, carried = self._entered("loop", start)
         results = body(*(Value(self, phi) for phi in carried))
-        after, last = builder.add(k, ir.Constant(I64, 1)), builder.block
-        k.add_incoming(after, last)
-        for phi, value in zip(carried, results, strict=True):
-            phi.add_incoming(value.ssa, last)
+        following = self._handed_on(turn, carried, results)
         end = builder.append_basic_block("end")
-        builder.cbranch(builder.icmp_signed("<", after, count.ssa), head, end)
+        builder.cbranch(builder.icmp_signed("<", following, count.ssa), head, end)
         builder.position_at_end(end)
         return results
 
@@ -223,22 +204,11 @@ class Emitter(Functions):
     ) -> list[Value]:
         """As ``loop``, but count may be 0."""
         builder = self.builder
-        before = builder.block
-        head = builder.append_basic_block("repeat")
+        head, turn, carried = self._entered("repeat", start)
         inside, end = builder.append_basic_block("body"), builder.append_basic_block("end")
-        builder.branch(head)
-        builder.position_at_end(head)
-        k = builder.phi(I64)
-        k.add_incoming(ir.Constant(I64, 0), before)
-        carried = [builder.phi(value.ssa.type) for value in start]
-        for phi, value in zip(carried, start):
-            phi.add_incoming(value.ssa, before)
-        builder.cbranch(builder.icmp_signed("<", k, count.ssa), inside, end)
+        builder.cbranch(builder.icmp_signed("<", turn, count.ssa), inside, end)
         builder.position_at_end(inside)
-        results = body(*(Value(self, phi) for phi in carried))
-        k.add_incoming(builder.add(k, ir.Constant(I64, 1)), builder.block)
-        for phi, value in zip(carried, results, strict=True):
-            phi.add_incoming(value.ssa, builder.block)
+        self._handed_on(turn, carried, body(*(Value(self, phi) for phi in carried)))
         builder.branch(head)
         builder.position_at_end(end)
         return [Value(self, phi) for phi in carried]
@@ -274,10 +244,31 @@ class Emitter(Functions):
 
     # ---- inside
 
+    def _entered(self, name: str, start: Sequence[Value]):
+        """Begins a loop: its first block, the number of the turn, what one turn hands the next."""
+        builder, before = self.builder, self.builder.block
+        head = builder.append_basic_block(name)
+        builder.branch(head)
+        builder.position_at_end(head)
+        turn = builder.phi(I64)
+        turn.add_incoming(ir.Constant(I64, 0), before)
+        carried = [builder.phi(value.ssa.type) for value in start]
+        for phi, value in zip(carried, start):
+            phi.add_incoming(value.ssa, before)
+        return head, turn, carried
+
+    def _handed_on(self, turn, carried, results: Sequence[Value]):
+        """Ends a turn in the current block; the number of the next one."""
+        builder, last = self.builder, self.builder.block
+        following = builder.add(turn, ir.Constant(I64, 1))
+        turn.add_incoming(following, last)
+        for phi, value in zip(carried, results, strict=True):
+            phi.add_incoming(value.ssa, last)
+        return following
+
     def _places(self, address: Value, step: Value):
         """The addresses of LANES elements."""
-        wide = ir.VectorType(I64, LANES)
-        counts = Value(self, ir.Constant(wide, list(range(LANES))))
+        counts = Value(self, ir.Constant(WIDE, list(range(LANES))))
         addresses = self._splat(address.ssa) + counts * self._splat(step.ssa)
         return self.builder.inttoptr(addresses.ssa, POINTERS)
 
