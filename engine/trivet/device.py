@@ -52,8 +52,8 @@ class _Pool:
     """Large blocks that were freed, for the next value of their size.
 
     The system takes large blocks back at once and hands them out again page by page, each page a
-    fault: an eighth of an eager training step. What is free and what is in use stay together
-    below 1.25 times the most that ever was in use.
+    fault, at every step anew. What is free and what is in use stay together below 1.25 times the
+    most that ever was in use.
     """
 
     def __init__(self):

@@ -65,8 +65,15 @@ def test_one_thread_and_narrow_vectors_compute_the_same(tmp_path):
     assert "threads: 1\n" in text and "vectors: 4 float32" in text
 
 
+def test_no_more_threads_are_planned_for_than_the_runtime_may_start():
+    _, text = steps(legs=REFERENCE, OMP_NUM_THREADS="3", OMP_THREAD_LIMIT="2")
+    assert "threads: 2\n" in text
+
+
 @pytest.mark.parametrize(
-    "name, value", [("OMP_NUM_THREADS", "many"), ("TRIVET_LANES", "7")], ids=["threads", "lanes"]
+    "name, value",
+    [("OMP_NUM_THREADS", "many"), ("OMP_DYNAMIC", "true"), ("TRIVET_LANES", "7")],
+    ids=["threads", "dynamic", "lanes"],
 )
 def test_settings_that_make_no_sense_are_refused_with_the_fix(name, value):
     with pytest.raises(subprocess.CalledProcessError) as error:

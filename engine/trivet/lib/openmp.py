@@ -37,12 +37,21 @@ def threads() -> int:
 
     ``OMP_NUM_THREADS`` if set; else the processors this process may use: its affinity, and what
     the control group grants (a container with a quota of two processors sees all of the machine's).
+    Never more than OMP_THREAD_LIMIT: kernels add up one part per thread, so all must come.
 
     Raises:
-        OptionError: OMP_NUM_THREADS is no whole number above 0.
+        OptionError: OMP_NUM_THREADS is no whole number above 0, or OMP_DYNAMIC lets the runtime
+            start fewer threads than it is asked for.
     """
-    if _runtime() is None:
+    runtime = _runtime()
+    if runtime is None:
         return 1
+    if runtime.omp_get_dynamic():
+        raise OptionError(
+            "Expected OMP_DYNAMIC to be off, so that all threads come whose parts are added up; "
+            f"got {os.environ.get('OMP_DYNAMIC', 'omp_set_dynamic')!r}.",
+            "leave it out of the environment.",
+        )
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if wanted and not (wanted.isdecimal() and int(wanted) > 0):
         raise OptionError(
@@ -50,7 +59,8 @@ def threads() -> int:
             "set it to the number of processors, or leave it out.",
         )
     count = int(wanted) if wanted else min(_allowed(), _granted())
-    _runtime().omp_set_num_threads(count)
+    count = min(count, runtime.omp_get_thread_limit())
+    runtime.omp_set_num_threads(count)
     return count
 
 
