@@ -86,7 +86,13 @@ class Checked:
 
 
 def is_image(spec: Spec) -> bool:
+    """Whether it has pixels: (N, C, *size). Rows of features have none and stay plain."""
     return len(spec.shape) >= 3
+
+
+def image(spec: Spec) -> Spec:
+    """Channels last, as images lie on this leg; anything else plain."""
+    return spec.at(CHANNELS_LAST if is_image(spec) else PLAIN)
 
 
 def lies_channels_last(spec: Spec) -> bool:

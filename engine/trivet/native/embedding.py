@@ -18,32 +18,15 @@ from ..simd import (
 from ..simd import kernel as compiled
 from ..spec import PLAIN, Spec
 from .common import Checked, kernel, planned, refusal, team
+from .products import clear, copy
 
 BUCKETS = 256  # of ids: what a thread is given; more even than ranges of ids, which differ in use
-
-
-@block
-def _copy(emit, y, x, count):
-    def body(at, mask):
-        emit.store(y + at, emit.load(x + at, mask), mask)
-        return []
-
-    emit.sweep(count, [], body)
 
 
 @block
 def _add(emit, y, x, count):
     def body(at, mask):
         emit.store(y + at, emit.load(y + at, mask) + emit.load(x + at, mask), mask)
-        return []
-
-    emit.sweep(count, [], body)
-
-
-@block
-def _clear(emit, y, count):
-    def body(at, mask):
-        emit.store(y + at, emit.zeros(), mask)
         return []
 
     emit.sweep(count, [], body)
@@ -60,7 +43,7 @@ def pick_rows(table):
         if chosen < 0 or chosen >= parameter(table, 5):
             write_integer(parameter(table, 3), 1)
             chosen = 0
-        _copy(y + 4 * k * columns, weight + chosen * step, columns)
+        copy(y + 4 * k * columns, weight + chosen * step, columns)
 
 
 @compiled
@@ -69,7 +52,7 @@ def clear_and_count(table):
     ids, columns, rows = parameter(table, 1), parameter(table, 5), parameter(table, 4)
     low, high = share(rows * columns, LANES, thread(), threads())
     if low < high:
-        _clear(parameter(table, 0) + 4 * low, high - low)
+        clear(parameter(table, 0) + 4 * low, high - low)
     counts = parameter(table, 2) + thread() * 8 * BUCKETS
     for bucket in range(BUCKETS):
         write_integer(counts + 8 * bucket, 0)

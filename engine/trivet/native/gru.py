@@ -14,7 +14,7 @@ from ..lib import openmp
 from ..registry import Call, Plan
 from ..simd import BYTES, LANES, Launch, Operand
 from ..spec import PLAIN, Spec
-from .common import kernel, refusal
+from .common import kernel, planned, refusal
 from .gru_kernels import (
     GATES,
     KEPT,
@@ -57,8 +57,8 @@ def _starts(geometry: Recurrence) -> np.ndarray:
     return np.cumsum((0, *geometry.batch_sizes), dtype=np.int64)
 
 
-def _share(sequences: int) -> int:
-    """In groups of how many sequences threads take theirs."""
+def _group(sequences: int) -> int:
+    """How many sequences a thread takes together: whole register blocks, if all threads get one."""
     threads = openmp.threads()
     return ROWS if sequences >= ROWS * threads else -(-sequences // threads)
 
@@ -94,11 +94,10 @@ def rnn(call: Call) -> Plan | str:
     )  # fmt: skip
     steps = gru_steps, (
         Operand(0), Operand(1), gates, w_hh, bias, Operand(first + 1), starts.ctypes.data,
-        len(geometry.batch_sizes), sequences, hidden, _share(sequences), int(geometry.reverse),
+        len(geometry.batch_sizes), sequences, hidden, _group(sequences), int(geometry.reverse),
     )  # fmt: skip
     run = Launch(packing, product, steps, keep=(starts, none))
-    ins = tuple(spec.at(PLAIN) for spec in call.ins)
-    return Plan(run, ins, tuple(outs), places.bytes, bind=run.bind, name="native", addressed=True)
+    return planned(run, (spec.at(PLAIN) for spec in call.ins), outs, workspace=places.bytes)
 
 
 def _runs(geometry: Recurrence) -> np.ndarray:
@@ -144,7 +143,7 @@ def rnn_grad(call: Call) -> Plan | str:
     packing = gru_pack_back, (w_ih, w_hh, *packed, inputs, hidden)
     steps = gru_steps_back, (
         Operand(1), gy, gh_n, h0, y, kept, gates, *packed[1:], sums, starts.ctypes.data,
-        len(geometry.batch_sizes), sequences, hidden, _share(sequences), int(geometry.reverse),
+        len(geometry.batch_sizes), sequences, hidden, _group(sequences), int(geometry.reverse),
     )  # fmt: skip
     product = rows_product, (
         Operand(0), 4 * inputs, gates, 4 * KEPT * hidden, packed[0], rows, GATES * hidden, inputs,
@@ -156,5 +155,4 @@ def rnn_grad(call: Call) -> Plan | str:
         inputs, hidden, scratch,
     )  # fmt: skip
     run = Launch(packing, steps, product, weights, keep=(starts, runs))
-    ins = tuple(spec.at(PLAIN) for spec in call.ins)
-    return Plan(run, ins, outs, places.bytes, bind=run.bind, name="native", addressed=True)
+    return planned(run, (spec.at(PLAIN) for spec in call.ins), outs, workspace=places.bytes)

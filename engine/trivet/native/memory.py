@@ -26,7 +26,7 @@ from ..spec import CHANNELS_LAST, PLAIN, Spec, Strided
 from .common import (
     Walk,
     followed,
-    is_image,
+    image,
     kernel,
     lies_channels_last,
     map_stage,
@@ -47,8 +47,7 @@ def sum_to(call):
     if why := refusal(call):
         return why
     (x,), out = call.ins, Spec(call.geometry)
-    own = x.at(CHANNELS_LAST if is_image(x) else PLAIN)
-    plans = (summed(spec, out) for spec in (x, own) if spec.steps)
+    plans = (summed(spec, out) for spec in (x, image(x)) if spec.steps)
     return next(filter(None, plans), "sums over axes that lie in too many pieces")
 
 
@@ -135,6 +134,10 @@ def transpose(table):
             of += LANES * x_step
 
 
+STRIP = 1024  # pixels that a thread takes at a time
+_strip, _channels = None, 0  # each variant of the template brings its own
+
+
 def _interleave(table):
     """y, x; images, pixels; step of y from image to image, of x so and from channel to channel."""
     images, pixels = parameter(table, 2), parameter(table, 3)
@@ -145,10 +148,6 @@ def _interleave(table):
         y = parameter(table, 0) + image * parameter(table, 4) + 4 * _channels * first
         x = parameter(table, 1) + image * parameter(table, 5) + 4 * first
         _strip(y, x, parameter(table, 6), min(STRIP, pixels - first))
-
-
-STRIP = 1024  # pixels
-_strip, _channels = None, 0  # each variant of the template brings its own
 
 
 @cache

@@ -10,8 +10,8 @@ from ..simd import DOUBLES, Launch, Operand, double_bits
 from ..simd.maps import Map
 from ..simd.rows import Rows
 from ..simd.sums import ColumnSums, padded
-from ..spec import CHANNELS_LAST, PLAIN, Spec
-from .common import is_image, kernel, map_stage, planned, refusal, team, update_plan
+from ..spec import PLAIN, Spec
+from .common import image, kernel, map_stage, planned, refusal, team, update_plan
 from .softmax import each
 
 
@@ -70,7 +70,7 @@ def by_channel(shape: tuple[int, ...]) -> Spec:
 
 def in_rows(x: Spec) -> Spec:
     """As it lies if its channels lie side by side, else in the layout where they do."""
-    return x if x.pixels else x.at(CHANNELS_LAST if is_image(x) else PLAIN)
+    return x if x.pixels else image(x)
 
 
 @kernel("batch_norm")
@@ -85,7 +85,7 @@ def forward(call, made: Map, eps: float):
     x = in_rows(call.ins[0])
     rows, step = x.pixels
     channels, on = x.shape[1], team(x.size)
-    y, each = x.at(CHANNELS_LAST if is_image(x) else PLAIN), Spec((channels,))
+    y, per_channel = image(x), Spec((channels,))
     at_y, mean, inv, at_x, weight, bias, parts = map(Operand, range(7))
     options = double_bits(1 / rows), double_bits(eps)
     stages = STATISTICS.stages(rows, channels, [(at_x, step)], parts, [mean, inv], [], options, on)
@@ -95,9 +95,9 @@ def forward(call, made: Map, eps: float):
     if isinstance(stage, str):
         return stage
     run = Launch(*stages, stage, on=on)
-    ins = x, each, each
+    ins = x, per_channel, per_channel
     more = {"workspace": STATISTICS.workspace(channels, on), "contested": False}
-    return planned(run, ins, [y, each, each], **more)
+    return planned(run, ins, [y, per_channel, per_channel], **more)
 
 
 @kernel("batch_norm_grad")
@@ -108,7 +108,7 @@ def batch_norm_grad(call):
     gy, x = map(in_rows, call.ins[:2])
     (rows, x_step), (_, gy_step) = x.pixels, gy.pixels
     channels, on = x.shape[1], team(x.size)
-    gx, each = x.at(CHANNELS_LAST if is_image(x) else PLAIN), Spec((channels,))
+    gx, per_channel = image(x), Spec((channels,))
     at_gx, gweight, gbias, at_gy, at_x, weight, mean, inv = map(Operand, range(8))
     sums = GRADIENT.workspace(channels, on)
     parts, less = Operand(8), Operand(8, sums)
@@ -123,9 +123,11 @@ def batch_norm_grad(call):
     if isinstance(stage, str):
         return stage
     run = Launch(*stages, stage, on=on)
-    ins, workspace = (gy, x, each, each, each), sums + 8 * padded(channels)
+    ins, workspace = (gy, x, per_channel, per_channel, per_channel), sums + 8 * padded(channels)
     over = [(0, i) for i in (0, 1) if ins[i] == gx]
-    return planned(run, ins, [gx, each, each], workspace=workspace, over=over, contested=False)
+    return planned(
+        run, ins, [gx, per_channel, per_channel], workspace=workspace, over=over, contested=False
+    )
 
 
 def inference(call, made: Map, eps: float):
@@ -133,16 +135,16 @@ def inference(call, made: Map, eps: float):
     if why := refusal(call):
         return why
     x = in_rows(call.ins[0])
-    y, each = x.at(CHANNELS_LAST if is_image(x) else PLAIN), Spec(x.shape[1:2])
+    y, per_channel = image(x), Spec(x.shape[1:2])
     at_y, at_x, weight, bias, mean, var, slope = map(Operand, range(7))
-    first = map_stage(SLOPE, [each], [each, each], (slope, weight, var), [eps])
+    first = map_stage(SLOPE, [per_channel], [per_channel, per_channel], (slope, weight, var), [eps])
     places = at_y, at_x, mean, slope, bias
     second = map_stage(made, [y], [x, *[by_channel(x.shape)] * 3], places)
     if isinstance(second, str):
         return second
     run = Launch(first, second, on=team(x.size))
     over = [(0, 0)] if x == y else []
-    return planned(run, (x, *[each] * 4), [y], workspace=4 * padded(x.shape[1]), over=over)
+    return planned(run, (x, *[per_channel] * 4), [y], workspace=4 * padded(x.shape[1]), over=over)
 
 
 @kernel("batch_norm_inference")

@@ -104,23 +104,22 @@ def _copy_some(emit, source, to, count):
 def copy(emit, to, source, count):
     """``count`` float32."""
 
-    def body(o):
-        mask = emit.first(count - o)
-        emit.store(to + o * 4, emit.load(source + o * 4, mask), mask)
-        return [o + LANES]
+    def body(at, mask):
+        emit.store(to + at, emit.load(source + at, mask), mask)
+        return []
 
-    emit.loop((count + (LANES - 1)) >> (LANES.bit_length() - 1), [count * 0], body)
+    emit.sweep(count, [], body)
 
 
 @block
 def clear(emit, to, count):
     """``count`` zeros."""
 
-    def body(o):
-        emit.store(to + o * 4, emit.constant(0.0), emit.first(count - o))
-        return [o + LANES]
+    def body(at, mask):
+        emit.store(to + at, emit.zeros(), mask)
+        return []
 
-    emit.loop((count + (LANES - 1)) >> (LANES.bit_length() - 1), [count * 0], body)
+    emit.sweep(count, [], body)
 
 
 @block
