@@ -108,6 +108,7 @@ STREAM = _forever("stream_create", ENGINE, K.STREAM_IN_ORDER)
 
 
 def dims(numbers) -> C.Array:
+    """Sizes or steps of at most twelve axes."""
     return (C.c_int64 * 12)(*numbers)  # oneDNN's own type has room for twelve
 
 
@@ -133,11 +134,12 @@ class Descriptor:
     def owned(self) -> Descriptor:
         """The same for longer than the operation it was asked of."""
         clone = _made("memory_desc", "memory_desc_clone", self)
-        clone._kept = None
+        clone._kept = None  # the operation, which a clone does not need
         return Descriptor(clone)
 
     @property
     def nbytes(self) -> int:
+        """Of the memory it describes, padding included."""
         return _LIBRARY.dnnl_memory_desc_get_size(self)
 
     def _numbers(self, query: int, count: int) -> tuple[int, ...]:
@@ -162,7 +164,7 @@ class Descriptor:
 
     @property
     def key(self) -> tuple:
-        """All there is to know of it."""
+        """All that tells it from another of the same data type."""
         rank, blocks = len(self.shape), self._number(K.QUERY_INNER_NBLKS_S32)
         sizes = (K.QUERY_DIMS, K.QUERY_PADDED_DIMS, K.QUERY_STRIDES)
         inner = (K.QUERY_INNER_BLKS, K.QUERY_INNER_IDXS)
@@ -225,13 +227,14 @@ class Operation:
 
     @property
     def implementation(self) -> str:
+        """oneDNN's name of it; what stands behind the last colon is the instruction set."""
         name = C.c_char_p()
         call("primitive_desc_query", self, K.QUERY_IMPL_INFO_STR, 0, C.byref(name))
         return name.value.decode()
 
-    def descriptor(self, query: int, place: int = 0) -> Descriptor:
-        """What it wants, by a QUERY_..._MD; or for QUERY_EXEC_ARG_MD by an argument's number."""
-        value = _LIBRARY.dnnl_primitive_desc_query_md(self, query, place)
+    def descriptor(self, query: int) -> Descriptor:
+        """What it wants, by a QUERY_..._MD."""
+        value = _LIBRARY.dnnl_primitive_desc_query_md(self, query, 0)
         return Descriptor(Handle("memory_desc", value, self, borrowed=True))
 
     @property
@@ -281,8 +284,9 @@ class Launch:
             if last != (addresses := list(addresses)):
                 move = _LIBRARY.dnnl_memory_set_data_handle
                 for memory, (_, _, place, offset) in zip(memories, self.operands):
-                    if last[place] != addresses[place]:
-                        move(memory, addresses[place] + offset)
+                    changed = last[place] != addresses[place]
+                    if changed and (status := move(memory, addresses[place] + offset)):
+                        raise DnnlError("dnnl_memory_set_data_handle", status)
                 last[:] = addresses
             if status := _EXECUTE(*fixed):
                 raise DnnlError("dnnl_primitive_execute", status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import wraps
 
@@ -167,27 +167,34 @@ def multiplying_bfloat16(best: Operation) -> Operation:
     Raises:
         Refused: The processor has none; oneDNN would widen each operand, slower than float32.
     """
-    candidate = best
-    while candidate:
-        name = candidate.implementation
-        sound = (candidate.name, name) not in BROKEN
-        if sound and name.rpartition(":")[2].startswith(PRODUCTS):
+    for candidate in _sound(best):
+        if _instructions(candidate).startswith(PRODUCTS):
             return candidate
-        candidate = candidate.following()
     raise Refused(f"no instructions for bfloat16, only {best.implementation}")
 
 
-def alternatives(best: Operation):
+def alternatives(best: Operation) -> Iterator[Operation]:
     """The operation, then those for the same instruction set that oneDNN thinks worse of."""
-    instructions = best.implementation.rpartition(":")[2]
-    seen, candidate = set(), best
-    while candidate:
+    seen = set()
+    for candidate in _sound(best):
         name = candidate.implementation
-        sound = (candidate.name, name) not in BROKEN
-        if sound and name not in seen and name.endswith(instructions):
+        if name not in seen and name.endswith(_instructions(best)):
             seen.add(name)
             yield candidate
+
+
+def _sound(best: Operation) -> Iterator[Operation]:
+    """The implementations that can, oneDNN's best guess first, but for the broken ones."""
+    candidate = best
+    while candidate:
+        if (candidate.name, candidate.implementation) not in BROKEN:
+            yield candidate
         candidate = candidate.following()
+
+
+def _instructions(made: Operation) -> str:
+    """The instruction set that the name of an implementation ends with."""
+    return made.implementation.rpartition(":")[2]
 
 
 class OnArrays:
@@ -233,6 +240,7 @@ class Recipe:
         self._kept = self._scratch = 0
 
     def out(self, k: int) -> Place:
+        """Result k."""
         return Place(k)
 
     def of(self, k: int) -> Place:
@@ -251,6 +259,7 @@ class Recipe:
         return self.launch_numbered(made, named)
 
     def launch_numbered(self, made: Operation, operands: dict) -> Operation:
+        """As ``launch``, operands by the numbers of their arguments."""
         scratch, workspace = made.scratch, len(self.outs) + len(self.ins)
         self._scratch = max(self._scratch, scratch)
 
@@ -271,6 +280,7 @@ class Recipe:
         self._steps.append(lambda: OnArrays(function, views))
 
     def plan(self, name: str, over: tuple[tuple[int, int], ...] = (), writes=()) -> Plan:
+        """Everything added so far, in order, as one plan."""
         steps = [step() for step in self._steps]
         run, bind = (steps[0].run, steps[0].bind) if len(steps) == 1 else _in_turn(steps)
         return Plan(

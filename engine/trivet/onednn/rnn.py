@@ -172,22 +172,23 @@ def rnn(call: Call) -> Plan | str:
     -> y (rows, H), h_n (N, H)[, c_n]; oneDNN's workspace, and of an LSTM c_n, for the gradient.
     """
     geometry, ins = call.geometry, [s.at(PLAIN) for s in call.ins]
-    net, S = Net.of(geometry, *ins[:2]), geometry.states
+    net, states = Net.of(geometry, *ins[:2]), geometry.states
     made = net.forward(K.FORWARD_TRAINING if call.auxiliaries else K.FORWARD_INFERENCE)
-    outs = [Spec((ins[0].shape[0], net.hidden)), *ins[1 : 1 + S]]
+    outs = [Spec((ins[0].shape[0], net.hidden)), *ins[1 : 1 + states]]
     wanted = made.descriptor(K.QUERY_WORKSPACE_MD)
     cell = -(-wanted.nbytes // LINE) * LINE  # where c_n is kept
     if call.auxiliaries:
         net.backward(made)  # else nobody could: what is kept is private
-        outs.append(Spec((cell + net.state_bytes * (S > 1),), "uint8"))
+        outs.append(Spec((cell + net.state_bytes * (states > 1),), "uint8"))
     recipe = Recipe(tuple(ins), tuple(outs))
-    w_ih, w_hh, *biases = (recipe.of(k) for k in range(1 + S, len(ins)))
-    states = [net.state] * S
-    came = _at([net.layer(net.inputs), *states], map(recipe.of, range(1 + S)))
-    went = _at([net.layer(net.hidden), *states], map(recipe.out, range(1 + S)))
-    operands = dict(zip(_named(S, "", "src"), came)) | dict(zip(_named(S, "", "dst"), went))
+    w_ih, w_hh, *biases = (recipe.of(k) for k in range(1 + states, len(ins)))
+    each_state = [net.state] * states
+    came = _at([net.layer(net.inputs), *each_state], map(recipe.of, range(1 + states)))
+    went = _at([net.layer(net.hidden), *each_state], map(recipe.out, range(1 + states)))
+    operands = dict(zip(_named(states, "", "src"), came))
+    operands |= zip(_named(states, "", "dst"), went)
     if call.auxiliaries:
-        operands["workspace"] = wanted, recipe.out(1 + S)
+        operands["workspace"] = wanted, recipe.out(1 + states)
     recipe.launch(
         made,
         weights_layer=(net.weights(net.inputs), net.imported(recipe, w_ih, net.inputs, True)),
@@ -195,8 +196,8 @@ def rnn(call: Call) -> Plan | str:
         bias=(net.bias, net.summed_bias(recipe, biases)),
         **operands,
     )
-    if call.auxiliaries and S > 1:
-        kept, shape = Place(1 + S, cell), outs[2].shape
+    if call.auxiliaries and states > 1:
+        kept, shape = Place(1 + states, cell), outs[2].shape
         recipe.arrays(np.copyto, (kept, shape), (recipe.out(2), shape))
     return recipe.plan(f"{NAMES[geometry.mode]}:{made.implementation}")
 
@@ -205,40 +206,41 @@ def rnn(call: Call) -> Plan | str:
 def rnn_grad(call: Call) -> Plan | str:
     """gy, gh_n[, gc_n], the operands of ``rnn``, y and what was kept -> a gradient per operand."""
     geometry, ins = call.geometry, [s.at(PLAIN) for s in call.ins]
-    S, count = geometry.states, 3 + geometry.states + 2 * geometry.bias
-    operands = ins[1 + S : 1 + S + count]
+    states, count = geometry.states, 3 + geometry.states + 2 * geometry.bias
+    operands = ins[1 + states : 1 + states + count]
     net = Net.of(geometry, *operands[:2])
     hint = net.forward(K.FORWARD_TRAINING)
     made, wanted = net.backward(hint), hint.descriptor(K.QUERY_WORKSPACE_MD)
     recipe = Recipe(tuple(ins), tuple(operands))
-    x, w, y, kept = (recipe.of(k) for k in (1 + S, 2 + 2 * S, len(ins) - 2, len(ins) - 1))
+    x, w, y, kept = (recipe.of(k) for k in (1 + states, 2 + 2 * states, len(ins) - 2, len(ins) - 1))
     places = [Place(x.index + k) for k in range(count)]
     last = 0 if geometry.reverse else (len(geometry.batch_sizes) - 1) * net.state_bytes
     cell = Place(kept.index, -(-wanted.nbytes // LINE) * LINE)
-    ends = [Place(y.index, last), cell][:S]
-    layers, states = [net.layer(n) for n in (net.inputs, net.hidden)], [net.state] * S
+    ends = [Place(y.index, last), cell][:states]
+    layers = [net.layer(n) for n in (net.inputs, net.hidden)]
+    each_state = [net.state] * states
     named = {
-        "src": _at([layers[0], *states], places),
-        "dst": _at([layers[1], *states], [y, *ends]),
-        "diff_src": _at([layers[0], *states], map(recipe.out, range(1 + S))),
-        "diff_dst": _at([layers[1], *states], map(recipe.of, range(1 + S))),
+        "src": _at([layers[0], *each_state], places),
+        "dst": _at([layers[1], *each_state], [y, *ends]),
+        "diff_src": _at([layers[0], *each_state], map(recipe.out, range(1 + states))),
+        "diff_dst": _at([layers[1], *each_state], map(recipe.of, range(1 + states))),
     }
     given = {}
     for what, values in named.items():
         lead, _, side = what.rpartition("_")
-        given |= zip(_named(S, f"{lead}_" if lead else "", side), values)
+        given |= zip(_named(states, f"{lead}_" if lead else "", side), values)
     made_places = []
     for k, (part, columns) in enumerate([("layer", net.inputs), ("iter", net.hidden)]):
         source = net.imported(recipe, Place(w.index + k), columns, False)
         given[f"weights_{part}"] = net.weights(columns, False), source
         made_places.append(recipe.memory(net.weights(columns).nbytes))
         given[f"diff_weights_{part}"] = net.weights(columns), made_places[k]
-    given["bias"] = net.bias, net.summed_bias(recipe, places[3 + S :])
+    given["bias"] = net.bias, net.summed_bias(recipe, places[3 + states :])
     given["diff_bias"] = net.bias, recipe.memory(net.bias.nbytes)
     recipe.launch(made, workspace=(wanted, kept), **given)
     for k, columns in enumerate((net.inputs, net.hidden)):
-        net.exported(recipe, made_places[k], recipe.out(1 + S + k), columns)
+        net.exported(recipe, made_places[k], recipe.out(1 + states + k), columns)
     if geometry.bias:
-        outs = [recipe.out(3 + S), recipe.out(4 + S)]
+        outs = [recipe.out(3 + states), recipe.out(4 + states)]
         net.split_bias(recipe, given["diff_bias"][1], outs)
     return recipe.plan(f"{NAMES[geometry.mode]}:{made.implementation}")
