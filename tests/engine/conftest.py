@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
-import trivet.reference  # noqa: F401  registers before a test takes a copy of the registry
-from trivet import device
+from trivet import device, registry
+
+for backend in registry.PREFERENCE["cpu"]:  # registers before a test takes a copy of the registry
+    registry.missing(backend)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ import pytest
 pytest.importorskip("trivet.onednn", exc_type=ImportError)
 
 import make_dnnl_constants as made
-import trivet.onednn  # noqa: F401  registers
 from trivet import registry
 
 HEADER = """

@@ -16,7 +16,6 @@ from trivet.registry import Call
 from trivet.spec import Spec, Strided
 
 pytest.importorskip("numba")
-import trivet.native  # noqa: F401
 
 EPS = np.finfo(np.float32).eps
 

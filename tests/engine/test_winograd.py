@@ -17,7 +17,6 @@ from trivet.registry import Call
 from trivet.spec import CHANNELS_LAST, PLAIN, Spec, Strided
 
 pytest.importorskip("numba")
-import trivet.native  # noqa: F401
 
 EPS = np.finfo(np.float32).eps
 P, Q = 0.5**0.5, 2**0.5  # the sizes of the matrices' entries follow
