@@ -1,5 +1,10 @@
 """Runs every plan that oneDNN offers for a call, and the float64 reference of the same call."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 from hypothesis import strategies as st
 from trivet import registry
@@ -8,8 +13,9 @@ from trivet.device import Buffer, empty
 from trivet.geometry import Convolution, Window
 from trivet.launch import operands, reorder, upload, view
 from trivet.registry import Call
-from trivet.spec import PLAIN, Spec, Strided
+from trivet.spec import CHANNELS_LAST, PLAIN, Spec, Strided
 
+ENGINE = Path(__file__).parents[2] / "engine"
 U = 2.0**-24  # half the distance from 1 to the next float32
 
 
@@ -92,6 +98,36 @@ def product_bound(count, *absolute, name, geometry=None):
     """(count + 2) half-ulps of the sum of the absolute products."""
     (total, *_) = reference(name, *map(np.abs, absolute), geometry=geometry)
     return (count + 2) * U * total
+
+
+def convolved(rng, n, c, o, geometry, bias):
+    """The three calls of a convolution: name, its two factors, bias if any, terms of each sum."""
+    window = geometry.window
+    x, w = numbers(rng, n, c, *window.size), numbers(rng, o, c // geometry.groups, *window.kernel)
+    gy, b = numbers(rng, n, o, *window.out_size), [numbers(rng, o)] * bias
+    yield "conv", (x, w), b, w[0].size
+    yield "conv_grad_input", (gy, w), [], window.cells * o // geometry.groups
+    yield "conv_grad_weight", (x, gy), [], n * gy[0, 0].size
+
+
+def slice_of_channels(whole, first, count):
+    """Some of the channels of images: the array, and a buffer in which they lie channels last."""
+    n, _, *size = whole.shape
+    steps = Spec(whole.shape, layout=CHANNELS_LAST).steps
+    spec = Spec((n, count, *size), layout=Strided(steps=steps))
+    lies = view(reorder(upload(whole), CHANNELS_LAST), spec, whole.itemsize * first)
+    return whole[:, first : first + count], lies
+
+
+def printed_by(code, **environment):
+    """What a process of its own prints, and what it says of errors."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ENGINE), **environment},
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout, done.stderr
 
 
 @st.composite

@@ -4,11 +4,7 @@ Bounds are those of a sum of K rounded products in any order: (K + 2) half-ulps 
 absolute products (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
 """
 
-import os
-import subprocess
-import sys
 from ctypes.util import find_library
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,13 +16,16 @@ pytest.importorskip("trivet.onednn", exc_type=ImportError)
 from onednn_calls import (
     check,
     convolutions,
+    convolved,
     numbers,
     plain,
     plans_of,
+    printed_by,
     product_bound,
     products,
     reference,
     run,
+    slice_of_channels,
     transposed,
 )  # fmt: skip
 from trivet import registry
@@ -36,8 +35,6 @@ from trivet.lib import dnnl
 from trivet.lib import dnnl_constants as K
 from trivet.onednn.common import Opaque, Refused, operation
 from trivet.spec import CHANNELS_LAST, Spec, Strided
-
-ENGINE = Path(__file__).parents[2] / "engine"
 
 
 @pytest.fixture(autouse=True)
@@ -82,28 +79,16 @@ except BackendMissing as error:
 
 @pytest.mark.skipif(find_library("dnnl") is not None, reason="the system has a library of its own")
 def test_without_the_library_the_error_names_the_fix():
-    command = [sys.executable, "-c", HIDING]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ENGINE)}
-    )
-    assert "got none on this machine" in done.stdout, done.stderr
-    assert "Fix: pip install 'trivet[cpu]'" in done.stdout
+    text, errors = printed_by(HIDING)
+    assert "got none on this machine" in text, errors
+    assert "Fix: pip install 'trivet[cpu]'" in text
 
 
 def check_conv(rng, n, c, o, geometry, bias=True):
-    window = geometry.window
-    x, w = numbers(rng, n, c, *window.size), numbers(rng, o, c // geometry.groups, *window.kernel)
-    gy, b = numbers(rng, n, o, *window.out_size), [numbers(rng, o)] * bias
-    terms = w[0].size
-    options = dict(geometry=geometry)
-    bound = product_bound(terms + 1, x, w, *b, name="conv", **options)
-    check("conv", x, w, *b, bounds=[bound], **options)
-    terms = window.cells * o // geometry.groups
-    bound = product_bound(terms, gy, w, name="conv_grad_input", **options)
-    check("conv_grad_input", gy, w, bounds=[bound], **options)
-    terms = n * gy[0, 0].size
-    bound = product_bound(terms, x, gy, name="conv_grad_weight", **options)
-    check("conv_grad_weight", x, gy, bounds=[bound], **options)
+    for name, factors, added, terms in convolved(rng, n, c, o, geometry, bias):
+        operands = *factors, *added
+        bound = product_bound(terms + len(added), *operands, name=name, geometry=geometry)
+        check(name, *operands, bounds=[bound], geometry=geometry)
 
 
 @pytest.mark.parametrize("n, c, o, groups, size, kernel, stride, padding", [
@@ -136,19 +121,15 @@ def test_images_travel_channels_last_and_filters_in_a_layout_of_oneDNNs_own(rng)
 
 
 def test_filters_of_one_pixel_take_a_slice_of_the_channels_as_it_lies(rng):
-    whole, w = numbers(rng, 2, 12, 5, 4), numbers(rng, 7, 8, 1, 1)
-    gy = numbers(rng, 2, 7, 5, 4)
+    part, x = slice_of_channels(numbers(rng, 2, 12, 5, 4), 2, 8)
+    w, gy = numbers(rng, 7, 8, 1, 1), numbers(rng, 2, 7, 5, 4)
     geometry = Convolution(Window.of("conv", (5, 4), 1))
-    steps = Spec(whole.shape, layout=CHANNELS_LAST).steps
-    spec = Spec((2, 8, 5, 4), layout=Strided(steps=steps))
-    x = view(reorder(upload(whole), CHANNELS_LAST), spec, 8)  # from the third channel on
-    part = whole[:, 2:10]
     for name, buffers, arrays, terms in [
         ("conv", [x, upload(w)], [part, w], 8),
         ("conv_grad_weight", [x, upload(gy)], [part, gy], 40),
     ]:
         plan = plans_of(name, *buffers, geometry=geometry)[0]
-        assert plan.ins[0] == spec and plan.name.startswith("matmul")
+        assert plan.ins[0] == x.spec and plan.name.startswith("matmul")
         (out,) = run(plan, buffers)
         bound = product_bound(terms, *arrays, name=name, geometry=geometry)
         expected = reference(name, *arrays, geometry=geometry)[0]

@@ -4,11 +4,6 @@ Expected is the float64 result of the same operands rounded to bfloat16, within 
 float32 sum; from the result of the operands as they are it is further off than that.
 """
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import ml_dtypes
 import numpy as np
 import pytest
@@ -20,26 +15,28 @@ pytest.importorskip("trivet.onednn", exc_type=ImportError)
 from onednn_calls import (
     U,
     convolutions,
+    convolved,
     numbers,
     plain,
     plans_of,
+    printed_by,
     product_bound,
     products,
     reference,
     run,
+    slice_of_channels,
     transposed,
 )  # fmt: skip
 from trivet import Tensor, capture, nn, ops, optim, registry, tuning
 from trivet.config import Means, using
 from trivet.geometry import Convolution, Window
-from trivet.launch import reorder, upload, view
+from trivet.launch import upload
 from trivet.onednn.common import Refused
 from trivet.onednn.matmul import matmul
 from trivet.ops.norm import Blocks
 from trivet.registry import Call
-from trivet.spec import CHANNELS_LAST, Spec, Strided
+from trivet.spec import CHANNELS_LAST, Spec
 
-ENGINE = Path(__file__).parents[2] / "engine"
 REDUCED = Means(precision="reduced")
 SQUARE = Spec((64, 64))
 
@@ -82,13 +79,8 @@ def check(name, *arrays, terms, geometry=None, buffers=None, must=True, bias=())
 
 
 def check_conv(rng, n, c, o, geometry, bias=True, must=True):
-    window = geometry.window
-    x, w = numbers(rng, n, c, *window.size), numbers(rng, o, c // geometry.groups, *window.kernel)
-    gy, b = numbers(rng, n, o, *window.out_size), [numbers(rng, o)] * bias
-    options = dict(geometry=geometry, must=must)
-    check("conv", x, w, bias=b, terms=w[0].size, **options)
-    check("conv_grad_input", gy, w, terms=window.cells * o // geometry.groups, **options)
-    check("conv_grad_weight", x, gy, terms=n * gy[0, 0].size, **options)
+    for name, factors, added, terms in convolved(rng, n, c, o, geometry, bias):
+        check(name, *factors, bias=added, terms=terms, geometry=geometry, must=must)
 
 
 @pytest.mark.parametrize("n, c, o, groups, size, kernel, stride, padding", [
@@ -131,18 +123,13 @@ def test_transposed_operands_are_taken_as_they_lie(rng, shapes):
 
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_a_slice_of_the_channels_is_rounded_as_it_lies(rng, kernel):
-    whole, w, gy = (
-        numbers(rng, *s) for s in [(2, 40, 5, 4), (20, 32, kernel, kernel), (2, 20, 5, 4)]
-    )
+    part, x = slice_of_channels(numbers(rng, 2, 40, 5, 4), 2, 32)
+    w, gy = numbers(rng, 20, 32, kernel, kernel), numbers(rng, 2, 20, 5, 4)
     geometry = Convolution(Window.of("conv", (5, 4), kernel, 1, kernel // 2))
-    steps = Spec(whole.shape, layout=CHANNELS_LAST).steps
-    spec = Spec((2, 32, 5, 4), layout=Strided(steps=steps))
-    x = view(reorder(upload(whole), CHANNELS_LAST), spec, 8)  # from the third channel on
-    part = whole[:, 2:34]
     for name, arrays, terms in ("conv", (part, w), w[0].size), ("conv_grad_weight", (part, gy), 40):
         buffers = [x, upload(arrays[1])]
         for plan in check(name, *arrays, terms=terms, geometry=geometry, buffers=buffers):
-            assert plan.ins[0] == spec
+            assert plan.ins[0] == x.spec
 
 
 def test_what_follows_a_convolution_is_joined_in_float32(rng):
@@ -222,12 +209,9 @@ print(names[0] == names[1])
     ("AVX512_CORE_BF16", ["False"]),
 ])  # fmt: skip
 def test_bfloat16_is_not_emulated(instructions, printed):
-    limit = {"ONEDNN_MAX_CPU_ISA": instructions, "PYTHONPATH": str(ENGINE)}
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, env=os.environ | limit
-    )
-    lines = done.stdout.splitlines()
-    assert len(lines) == len(printed), done.stderr
+    text, errors = printed_by(WITHOUT, ONEDNN_MAX_CPU_ISA=instructions)
+    lines = text.splitlines()
+    assert len(lines) == len(printed), errors
     assert all(line.startswith(start) for line, start in zip(lines, printed))
 
 
