@@ -1,101 +1,55 @@
 """What a training step costs when other processes want the same processors.
 
-    python engine/measure_contention.py --torch-python PATH/TO/python
+    python engine/measure_contention.py
+    python engine/measure_contention.py --torch-python .rosetta/env/pytorch/bin/python
 
-One CNN training step (batch 64), captured in trivet and eager in PyTorch (channels last), each in
-a process of its own with all threads: alone, then beside one and two processes that do nothing but
-compute. Rounds are interleaved; medians and the slowest tenth are printed, raw laps go to --out.
+One CNN training step (that of measure_growth.py, batch 64), captured in trivet and channels last in
+PyTorch, each in a process of its own with all threads: alone, then beside one and two processes
+that do nothing but compute, on the same processors. Rounds are interleaved; medians and the slowest
+tenth are printed, raw laps go to --out.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-BUSY = "while True: pass"
-TRIVET = """
-import numpy as np, trivet
-from trivet import Tensor, ops, optim, zoo
-rng = np.random.default_rng(0)
-net = zoo.cnn_cifar10()
-rule = optim.SGD(net.parameters(), 0.01, momentum=0.9)
-x, y = Tensor(rng.random((64, 3, 32, 32), np.float32)), Tensor(rng.integers(0, 10, 64))
+import measuring
+from measure_growth import STEPS, expect_torch, versions
+from measuring import MeasuringError, Process
 
-def train(x, y):
-    rule.zero_grad()
-    loss = ops.cross_entropy(net(x), y)
-    loss.backward()
-    rule.step()
-    return loss.detach()
-
-captured = trivet.capture(train, fuse=True, tune=True)
-step = lambda: captured(x, y).item()
-"""
-TORCH = """
-import torch
-from torch import nn
-net = nn.Sequential(
-    nn.Conv2d(3, 50, 3, padding=1), nn.ReLU(), nn.Conv2d(50, 50, 3, padding=1), nn.MaxPool2d(2),
-    nn.ReLU(), nn.Dropout(0.25), nn.Conv2d(50, 100, 3, padding=1), nn.ReLU(),
-    nn.Conv2d(100, 100, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(), nn.Dropout(0.25), nn.Flatten(),
-    nn.Linear(6400, 512), nn.ReLU(), nn.Dropout(0.5), nn.Linear(512, 10),
-).to(memory_format=torch.channels_last)
-rule = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9)
-x = torch.rand(64, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-y = torch.randint(0, 10, (64,))
-
-def step():
-    rule.zero_grad()
-    loss = nn.functional.cross_entropy(net(x), y)
-    loss.backward()
-    rule.step()
-    return loss.item()
-"""
-SERVE = """
-import sys, time
-for _ in range(5):
-    step()
-print("ready", flush=True)
-for line in sys.stdin:
-    laps = []
-    for _ in range(int(line)):
-        start = time.perf_counter()
-        step()
-        laps.append(time.perf_counter() - start)
-    print(laps, flush=True)
-"""
+SUBJECTS = {"trivet": ("trivet", "captured"), "PyTorch": ("torch", "channels_last")}
+OTHERS = 0, 1, 2  # processes beside a subject
+BATCH = 64
+WARM_UP = 5  # steps before any is timed: compiled, raced and captured
 
 
-class Subject:
-    """A process that runs steps when asked."""
+def serve(framework: str, way: str, threads: int) -> None:
+    """A subject: runs as many steps as it is asked for."""
+    steps = []
 
-    def __init__(self, python: str, code: str):
-        self.process = subprocess.Popen(
-            [python, "-c", code + SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        if self.process.stdout.readline().strip() != "ready":
-            raise SystemExit("a subject did not start; its error stands above")
+    def hello() -> dict:
+        found = versions(framework, threads)
+        step, _ = STEPS[framework](way, "cnn", BATCH)
+        measuring.laps(step, 0, least=WARM_UP)
+        steps.append(step)
+        return found
 
-    def laps(self, count: int) -> list[float]:
-        self.process.stdin.write(f"{count}\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+    measuring.serve(
+        threads, hello, lambda work: {"laps": measuring.laps(steps[0], 0, least=work["steps"])}
+    )
 
 
 @contextlib.contextmanager
-def busy(count: int):
+def busy(count: int, threads: int) -> Iterator[None]:
     """So many processes that compute."""
-    others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
+    command = [sys.executable, __file__, "--busy", str(threads)]
+    others = [subprocess.Popen(command) for _ in range(count)]
     try:
         yield
     finally:
@@ -104,33 +58,61 @@ def busy(count: int):
             other.wait()
 
 
+def measure(options, threads: int) -> dict[tuple[str, int], list[float]]:
+    """Seconds of each step, by subject and number of processes beside it."""
+    laps: dict[tuple[str, int], list[float]] = {(n, o): [] for n in SUBJECTS for o in OTHERS}
+    with contextlib.ExitStack() as stack:
+        processes = {}
+        for name, (framework, way) in SUBJECTS.items():
+            python = options.torch_python if framework == "torch" else sys.executable
+            command = [python, __file__, "--serve", framework, way, str(threads)]
+            processes[name] = stack.enter_context(Process(command, threads))
+            processes[name].answer()
+        for number in range(options.rounds):
+            for others in OTHERS:
+                with busy(others, threads):
+                    for name, process in processes.items():
+                        laps[name, others] += process.ask(steps=options.steps)["laps"]
+            measuring.progress(f"round {number + 1} of {options.rounds}")
+    return laps
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    number = measuring.above_zero(int)
     parser.add_argument("--torch-python", default=sys.executable, help="who runs PyTorch")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20, help="in each burst")
+    parser.add_argument("--rounds", type=number, default=5)
+    parser.add_argument("--steps", type=number, default=20, help="in each burst")
     parser.add_argument("--out", type=Path, help="a JSON file for the raw laps")
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--busy", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    subjects = {
-        "trivet": Subject(sys.executable, TRIVET),
-        "PyTorch": Subject(options.torch_python, TORCH),
-    }
-    laps = {(name, others): [] for name in subjects for others in (0, 1, 2)}
-    for number in range(options.rounds):
-        for others in (0, 1, 2):
-            with busy(others):
-                for name, subject in subjects.items():
-                    laps[name, others] += subject.laps(options.steps)
-        print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
-    for subject in subjects.values():
-        subject.close()
-    print(f"{os.cpu_count()} processors; milliseconds a step: median (slowest tenth from)")
+    if options.serve:
+        serve(*options.serve[:2], int(options.serve[2]))
+        return
+    if options.steps < 2:
+        parser.error(f"expected 2 steps at least; got {options.steps}: no tenth is slow")
+    if options.busy:
+        measuring.pin(options.busy)
+        while True:
+            pass
+    try:
+        measuring.expect_modules("trivet", "rosetta")
+        from trivet.lib import openmp
+
+        expect_torch(options.torch_python)
+        laps = measure(options, threads := openmp.threads())
+    except MeasuringError as error:
+        sys.exit(str(error))
+    print(f"{measuring.counted(threads)}; milliseconds a step: median (slowest tenth from)")
     for (name, others), times in laps.items():
         slow = statistics.quantiles(times, n=10)[-1]
         print(f"{name:8} beside {others}: {1e3 * statistics.median(times):7.1f} ({1e3 * slow:.1f})")
     if options.out:
         named = {f"{name} beside {others}": times for (name, others), times in laps.items()}
-        options.out.write_text(json.dumps(named, indent=1) + "\n", "utf-8")
+        measuring.write_json(options.out, {**measuring.machine(), "laps": named})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import importlib.util
 import platform
 import subprocess
 import sys
@@ -277,12 +276,7 @@ def parsed():
 
 def complete(options) -> None:
     """The defaults that depend on what is here."""
-    for name in ("trivet", "matplotlib"):
-        if importlib.util.find_spec(name) is None:
-            raise MeasuringError(
-                f"Expected a Python that has {name}; got {sys.executable}.\n"
-                "fix: pip install './engine[cpu]' matplotlib, or run it in .rosetta/env/dev"
-            )
+    measuring.expect_modules("trivet", "rosetta")
     expect_torch(options.torch_python)
     from trivet import registry
     from trivet.lib import openmp

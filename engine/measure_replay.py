@@ -325,6 +325,7 @@ def main() -> None:
     options.nets = options.nets or (["gru"] if options.quick else list(NETS))
     options.seconds = options.seconds or (0.02 if options.quick else 2.0)
     try:
+        measuring.expect_modules("rosetta")
         options.threads = options.threads or openmp.threads()
         if options.out and options.out.is_dir():
             raise measuring.MeasuringError(

@@ -1,14 +1,15 @@
 """What the measuring scripts share: processes of their own, laps, spreads, the machine.
 
-The standard library alone: a process that measures another framework runs this too.
+A process that measures another framework runs this too, in an environment without the suite: what
+needs that imports it within.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -68,6 +69,11 @@ class Process:
         return self.answer()
 
     def answer(self) -> dict:
+        """Waits for a line.
+
+        Raises:
+            MeasuringError: The process ended instead.
+        """
         line = self.process.stdout.readline()
         if not line:
             raise MeasuringError(
@@ -126,20 +132,11 @@ def spread(rounds: Sequence[float]) -> dict[str, float]:
 
 def machine() -> dict[str, object]:
     """What the numbers are of."""
-    system = platform.platform(terse=True)
-    return {"processor": _processor(), "cores": _cores(), "system": system, "load": load()}
+    from rosetta import machine as suite
 
-
-def _cores() -> int:
-    """Processors this process may use: its affinity, and what a container grants."""
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    allowed = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
-        return min(allowed, max(1, int(quota) // int(period))) if quota != "max" else allowed
-    except (OSError, ValueError):  # no such limit here
-        return allowed
+    facts = suite.fingerprint()
+    known = {"processor": facts["cpu"], "cores": facts["cores"], "system": facts["system"]}
+    return {**known, "load": load()}
 
 
 def load() -> float | None:
@@ -148,25 +145,26 @@ def load() -> float | None:
 
 
 def warn_of_load() -> None:
+    """Says so where something else keeps processors busy."""
     if (busy := load() or 0) > 0.5:
         progress(f"note: the load average is {busy}; what else runs here will show in the numbers")
 
 
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text("utf-8")
-    except OSError:
-        return platform.processor()
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
-    return found.group(1) if found else platform.processor()
-
-
 def machine_name() -> str:
-    """What the suite calls this machine, a GPU not counted: ROSETTA_MACHINE, or its processor."""
-    facts = machine()
-    text = os.environ.get("ROSETTA_MACHINE") or f"{facts['processor']}-{facts['cores']}c"
-    text = re.sub(r"\((R|TM)\)|\b(CPU|Processor|with)\b|@.*", " ", text, flags=re.I)
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    """What the suite calls this machine, its GPUs not counted."""
+    from rosetta import machine as suite
+
+    return suite.name({**suite.fingerprint(), "gpus": []})
+
+
+def expect_modules(*names: str) -> None:
+    """Raises MeasuringError unless this Python has them."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise MeasuringError(
+                f"Expected a Python that has {name}; got {sys.executable}.\n"
+                "fix: pip install ./harness './engine[cpu]', or run it in .rosetta/env/dev"
+            )
 
 
 def expect_folder(folder: Path) -> None:
@@ -181,11 +179,11 @@ def expect_folder(folder: Path) -> None:
 
 def write_json(path: Path, found: dict) -> None:
     """The whole file or none: lists of numbers on one line each."""
+    from rosetta.inputs import write_whole
+
     text = json.dumps(found, indent=1)
     text = re.sub(r"\[[^][{}\"]*\]", lambda m: " ".join(m.group().split()), text)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text + "\n", "utf-8")
-    part.replace(path)
+    write_whole(path, f"{text}\n".encode())
 
 
 def above_zero(kind: type) -> Callable[[str], float]:
@@ -203,8 +201,10 @@ def above_zero(kind: type) -> Callable[[str], float]:
 
 
 def counted(threads: int) -> str:
+    """ "1 thread", "2 threads"."""
     return f"{threads} thread{'s' * (threads > 1)}"
 
 
 def progress(text: str) -> None:
+    """Says what happens; the standard output is for results."""
     print(text, file=sys.stderr, flush=True)

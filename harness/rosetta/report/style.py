@@ -95,12 +95,18 @@ def marks(rows: list[Row]) -> list[Mark]:
 
 def figure(title: str, key: Conditions, caption: str, height: float, panels: int = 1, **kw):
     """A figure with a title, a caption with all conditions, and ``panels`` axes side by side."""
-    text = textwrap.fill(f"{caption} {key.header()}.", 150, break_on_hyphens=False)
+    stand_in = "   [STAND-IN DATA]" if key.stand_in else ""
+    whole = f"{key.title}: {title}{stand_in}"
+    return captioned(whole, f"{caption} {key.header()}.", height, panels, **kw)
+
+
+def captioned(title: str, caption: str, height: float, panels: int = 1, **kw):
+    """As ``figure``, with title and caption as they are given."""
+    text = textwrap.fill(caption, 150, break_on_hyphens=False)
     below = 0.1 + LINE * (text.count("\n") + 1)
     whole = Figure(figsize=(WIDTH, height + below), layout="constrained")
     body, foot = whole.subfigures(2, 1, height_ratios=(height, below))
-    stand_in = "   [STAND-IN DATA]" if key.stand_in else ""
-    body.suptitle(f"{key.title}: {title}{stand_in}", x=0.01, ha="left", fontsize=11, weight="bold")
+    body.suptitle(title, x=0.01, ha="left", fontsize=11, weight="bold")
     foot.text(0.01, 0.98, text, va="top", fontsize=7.5, color="#444444")
     return whole, body.subplots(1, panels, **kw)
 
