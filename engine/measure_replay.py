@@ -73,10 +73,11 @@ def densenet(batch: int):
     mean = Tensor(np.array([0.485, 0.456, 0.406]).reshape(3, 1, 1), "float32")
     deviation = Tensor(np.array([0.229, 0.224, 0.225]).reshape(3, 1, 1), "float32")
     rule, loss_of = optim.Adam(net.parameters(), 1e-4), ops.binary_cross_entropy_with_logits
-    return _training(net, rule, loss_of, lambda x: (x.to("float32") / 255 - mean) / deviation), (
-        x,
-        y,
-    )
+
+    def prepare(x):
+        return (x.to("float32") / 255 - mean) / deviation
+
+    return _training(net, rule, loss_of, prepare), (x, y)
 
 
 def resnet(batch: int):

@@ -66,6 +66,8 @@ def relu_grad(emit, gy, y):
 
 
 def share_of(larger):
+    """Of the result, what is a's: 1, a half where both are equal, 0; NaN has won."""
+
     def function(emit, a, b):
         won = (larger(a, b) | a.differs(a)).choose(emit.constant(1.0), 0.0)
         return a.equals(b).choose(emit.constant(0.5), won)
