@@ -105,6 +105,7 @@ class Convolution:
     groups: int = 1
     flip: bool = False  # True: the mathematical convolution, the filter turned round
     algo: str = "auto"  # by which arithmetic, one of ALGOS
+    bias: bool = False  # True: with the filters' gradient comes that of a bias
 
     ALGOS: ClassVar = ("auto", "direct", "im2col", "fft", "winograd")
 

@@ -283,6 +283,47 @@ def test_only_the_gradients_that_are_asked_for_are_computed(rng, monkeypatch):
     assert names == ["conv", "conv_grad_weight"]
 
 
+@pytest.mark.parametrize("wanted", [(0, 1, 2), (1, 2), (2,), (0, 2), (0, 1)])
+def test_each_gradient_is_the_same_whatever_else_is_asked_for(wanted, rng):
+    arrays = [rng.standard_normal(s) for s in ((2, 4, 5, 6), (6, 2, 3, 3), (6,))]
+    gy = Tensor(rng.standard_normal((2, 6, 3, 4)))
+    leaves = [Tensor(a, requires_grad=i in wanted) for i, a in enumerate(arrays)]
+    y = ops.conv2d(*leaves, groups=2)
+    found = grad(y, [leaves[i] for i in wanted], gradient=gy)
+    expected = theirs(lambda *a: F.conv2d(*a, groups=2), arrays, gy.numpy())[1:]
+    assert_close([g.numpy() for g in found], [expected[i] for i in wanted], 1e-12)
+
+
+def test_filters_and_bias_get_their_gradients_from_one_launch(rng, monkeypatch):
+    names = []
+    monkeypatch.setattr(
+        "trivet.ops.conv.compute",
+        lambda name, *a, **options: names.append(name) or compute(name, *a, **options),
+    )
+    weight, bias = (Tensor(rng.standard_normal(s), requires_grad=True) for s in ((2, 2, 3), (2,)))
+    ops.conv1d(Tensor(rng.standard_normal((1, 2, 4))), weight, bias).sum().backward()
+    assert names == ["conv", "conv_grad_weight"]
+    np.testing.assert_allclose(bias.grad.numpy(), [2, 2], rtol=1e-15)
+
+
+@pytest.mark.parametrize("of", [(1,), (2,), (1, 2)])
+def test_second_derivatives_through_the_gradients_of_filters_and_bias(of, rng):
+    """Of the gradient of either alone, and of both."""
+    arrays = [rng.standard_normal(s) for s in ((2, 3, 5, 4), (2, 3, 3, 2), (2,))]
+
+    def seconds(loss, leaves, grad):
+        first = grad(loss, [leaves[i] for i in of], create_graph=True)
+        return grad(sum((g * g * g).sum() for g in first), leaves)
+
+    leaves = [torch.tensor(a, requires_grad=True) for a in arrays]
+    loss = (F.conv2d(*leaves) ** 3).sum()
+    expected = [g.numpy() for g in seconds(loss, leaves, torch.autograd.grad)]
+    leaves = [Tensor(a, requires_grad=True) for a in arrays]
+    y = ops.conv2d(*leaves)
+    found = [g.numpy() for g in seconds((y * y * y).sum(), leaves, grad)]
+    assert_close(found, expected, 1e-9)
+
+
 def test_options_are_integers_of_any_kind_and_nothing_else():
     assert Window.of("conv", (8,), (2,), np.int64(2), [(np.int64(1), 0)]).out_size == (4,)
     for wrong in ({"stride": 2.0}, {"padding": 1.0}, {"padding": [(0.5, 1)]}, {"dilation": None}):

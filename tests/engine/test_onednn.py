@@ -5,6 +5,7 @@ absolute products (Higham, Accuracy and Stability of Numerical Algorithms, secti
 """
 
 from ctypes.util import find_library
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 pytest.importorskip("trivet.onednn", exc_type=ImportError)
 
 from onednn_calls import (
+    U,
     check,
     convolutions,
     convolved,
@@ -89,6 +91,10 @@ def check_conv(rng, n, c, o, geometry, bias=True):
         operands = *factors, *added
         bound = product_bound(terms + len(added), *operands, name=name, geometry=geometry)
         check(name, *operands, bounds=[bound], geometry=geometry)
+    gy = factors[1]  # the last is the gradient of the weights
+    sums = (terms + 2) * U * np.abs(gy.astype(float)).sum((0, *range(2, gy.ndim)))
+    with_bias = replace(geometry, bias=True)
+    check(name, *factors, bounds=[bound, sums], geometry=with_bias)
 
 
 @pytest.mark.parametrize("n, c, o, groups, size, kernel, stride, padding", [

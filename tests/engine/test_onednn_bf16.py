@@ -4,6 +4,8 @@ Expected is the float64 result of the same operands rounded to bfloat16, within 
 float32 sum; from the result of the operands as they are it is further off than that.
 """
 
+from dataclasses import replace
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -56,7 +58,7 @@ def rounded_plans(name, *buffers, geometry=None):
 
 
 def check(name, *arrays, terms, geometry=None, buffers=None, must=True, bias=()):
-    """Every rounding plan's result is that of the first two operands rounded.
+    """Every rounding plan's first result is that of the first two operands rounded.
 
     Args:
         must: There is such a plan, and the operands are so many that rounding them shows.
@@ -65,8 +67,8 @@ def check(name, *arrays, terms, geometry=None, buffers=None, must=True, bias=())
     plans = rounded_plans(name, *buffers, *map(upload, bias), geometry=geometry)
     assert plans or not must
     factors = [*map(to_bfloat16, arrays), *bias]
-    (expected,) = reference(name, *factors, geometry=geometry)
-    (unrounded,) = reference(name, *arrays, *bias, geometry=geometry)
+    expected, *_ = reference(name, *factors, geometry=geometry)
+    unrounded, *_ = reference(name, *arrays, *bias, geometry=geometry)
     bound = product_bound(terms + len(bias), *factors, name=name, geometry=geometry)
     bound = np.maximum(bound, np.finfo(np.float32).tiny)
     for plan in plans:
@@ -81,6 +83,12 @@ def check(name, *arrays, terms, geometry=None, buffers=None, must=True, bias=())
 def check_conv(rng, n, c, o, geometry, bias=True, must=True):
     for name, factors, added, terms in convolved(rng, n, c, o, geometry, bias):
         check(name, *factors, bias=added, terms=terms, geometry=geometry, must=must)
+    rounded = to_bfloat16(factors[1]).astype(float)  # gy: the last is the gradient of the weights
+    axes, with_bias = (0, *range(2, rounded.ndim)), replace(geometry, bias=True)
+    for plan in check(name, *factors, terms=terms, geometry=with_bias, must=must):
+        gb = plain(run(plan, [upload(factor) for factor in factors])[1])
+        bound = (terms + 2) * U * np.abs(rounded).sum(axes)
+        assert (np.abs(gb - rounded.sum(axes)) <= bound).all(), plan.name
 
 
 @pytest.mark.parametrize("n, c, o, groups, size, kernel, stride, padding", [

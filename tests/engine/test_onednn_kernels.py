@@ -276,9 +276,10 @@ def test_sums_and_means(shape, last, data):
             check(name, x, geometry=geometry, bounds=[bound], layouts=layouts)
 
 
-def test_a_bias_gradient_is_summed_over_images_whose_channels_lie_last(rng):
-    x = numbers(rng, 4, 5, 6, 7)
-    bound = sum_bound("sum_to", x, terms=4 * 42, geometry=(1, 5, 1, 1))
+@pytest.mark.parametrize("n, size", [(4, (6, 7)), (6, (32, 33)), (1, (1, 4099))])
+def test_a_bias_gradient_is_summed_over_images_whose_channels_lie_last(rng, n, size):
+    x = numbers(rng, n, 5, *size)
+    bound = sum_bound("sum_to", x, terms=x.size // 5, geometry=(1, 5, 1, 1))
     check("sum_to", x, geometry=(1, 5, 1, 1), bounds=[bound], layouts=[CHANNELS_LAST])
 
 

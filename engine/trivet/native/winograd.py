@@ -23,6 +23,7 @@ from ..registry import Call, Plan
 from ..simd import BYTES, LANES, Launch, Operand, float_bits
 from ..spec import CHANNELS_LAST, PLAIN, Spec
 from .common import kernel, refusal
+from .memory import SUM
 from .winograd_kernels import (
     GAP,
     PRODUCTS,
@@ -225,30 +226,38 @@ def conv_grad_input(call: Call) -> list[Plan] | str:
 
 @kernel("conv_grad_weight")
 def conv_grad_weight(call: Call) -> list[Plan] | str:
-    """x (N, C, H, W), gy (N, O, *out_size) -> (O, C, 3, 3)."""
+    """x (N, C, H, W), gy (N, O, *out_size) -> (O, C, 3, 3)[, a bias' gradient (O,)]."""
     (x, gy), window = call.ins, call.geometry.window
     inputs, outputs = x.shape[1], gy.shape[1]
     if why := unfit(call, call.geometry, (inputs, outputs)):
         return why
     (x, pixel), (gy, out_pixel) = image(x), image(gy)
     gw = Spec((outputs, inputs, *window.kernel), x.dtype)
+    outs = gw, *[Spec((outputs,), x.dtype)] * call.geometry.bias
     padding = window.padding[0][0], window.padding[1][0]
     grid = _grid(window.size, window.out_size, padding, pixel, out_pixel)
     fixed, threads = constants(max(inputs, outputs)), openmp.threads()
-    sums = PRODUCTS * matrix(inputs, outputs)
+    matrices = PRODUCTS * matrix(inputs, outputs)
+    sums = matrices + 2 * BYTES * vectors(outputs) * call.geometry.bias  # the totals' float64
     if threads * sums > MOST:
         return f"the sums of {threads} threads would take {threads * sums >> 20} MiB"
+
+    image_at, gradient_at, workspace = (len(outs) + k for k in range(3))
+    last = [(winograd_filters_back, (Operand(0), Operand(workspace), sums, inputs, outputs))]
+    if call.geometry.bias:
+        totals = Operand(workspace, matrices)
+        last.append((SUM.finishing, (outputs, totals, sums, threads, Operand(1))))
 
     def plan(chunk):
         scratch = _scratch(chunk, inputs, outputs)
         first = winograd_sums, (
-            *grid, Operand(1), Operand(2), Operand(3), sums, inputs, outputs, x.shape[0], chunk,
-            Operand(3, threads * sums), scratch, fixed.ctypes.data,
+            *grid, Operand(image_at), Operand(gradient_at), Operand(workspace), sums, inputs,
+            outputs, x.shape[0], chunk, Operand(workspace, threads * sums), scratch,
+            fixed.ctypes.data, matrices * call.geometry.bias,
         )  # fmt: skip
-        second = winograd_filters_back, (Operand(0), Operand(3), sums, inputs, outputs)
-        run = Launch(first, second, keep=fixed)
+        run = Launch(first, *last, keep=fixed)
         space = threads * (sums + scratch)
         name = f"winograd, {chunk} tiles"
-        return Plan(run, (x, gy), (gw,), space, bind=run.bind, name=name, addressed=True)
+        return Plan(run, (x, gy), outs, space, bind=run.bind, name=name, addressed=True)
 
-    return [plan(chunk) for chunk in _chunks(x.shape[0] * grid[0] * grid[1], sums)]
+    return [plan(chunk) for chunk in _chunks(x.shape[0] * grid[0] * grid[1], matrices)]

@@ -211,8 +211,8 @@ def winograd_images(table):
 
 
 @helper
-def _read_gradients(gy, grid, low, high, to, product, vectors):
-    """The right sides of the products of the tiles low ... high."""
+def _read_gradients(gy, grid, low, high, to, product, vectors, totals):
+    """The right sides of the products of the tiles low ... high; their sums join the totals."""
     for t in range(low, high):
         image, y0, x0 = _place(grid, t)
         place = gy + ((image * grid.out_height + y0) * grid.out_width + x0) * grid.out_pixel
@@ -220,19 +220,21 @@ def _read_gradients(gy, grid, low, high, to, product, vectors):
         row, pixel = grid.out_row, grid.out_pixel
         for v in range(vectors):
             a, b = place + v * BYTES, to + v * BYTES
+            sums = totals + 2 * v * BYTES if totals else 0
             if height >= TILE and width >= TILE:
-                gradient_whole(a, row, pixel, b, product)
+                gradient_whole(a, row, pixel, b, product, sums)
             else:
-                gradient_part(a, row, pixel, b, product, height, width)
+                gradient_part(a, row, pixel, b, product, sums, height, width)
         to += vectors * BYTES
 
 
 @compiled
 def winograd_sums(table):
     """A Grid; x, gy, sums, bytes of them per thread, inputs, outputs, images, tiles in a chunk,
-    scratch, bytes of it per thread, zeros.
+    scratch, bytes of it per thread, zeros, where a thread's totals lie behind its first sum or 0.
 
-    Each thread's sums over its tiles: 36 matrices (inputs, outputs).
+    Each thread's sums over its tiles: 36 matrices (inputs, outputs). The totals, if wanted: gy
+    summed over its tiles, a float64 per output.
     """
     grid, at = _grid(table), table + 8 * GRID
     x, gy = parameter(at, 0), parameter(at, 1)
@@ -244,13 +246,16 @@ def winograd_sums(table):
     made = (outputs + LANES - 1) // LANES
     left_step, right_step = matrix(chunk, read), matrix(chunk, made)
     right, sum_step = left + PRODUCTS * left_step, matrix(inputs, made)
+    totals = sums + parameter(at, 11) if parameter(at, 11) else 0
+    if totals:
+        clear(totals, 2 * made)
     for f in range(PRODUCTS):
         clear(sums + f * sum_step, inputs * made)
     low, high = share(images * grid.rows * grid.columns, 1, thread(), threads())
     for first in range(low, high, chunk):
         last = min(first + chunk, high)
         _read_tiles(x, grid, first, last, left, left_step, read, zeros)
-        _read_gradients(gy, grid, first, last, right, right_step, made)
+        _read_gradients(gy, grid, first, last, right, right_step, made, totals)
         for f in range(PRODUCTS):
             add_turned(
                 left + f * left_step, read * BYTES, right + f * right_step, made * BYTES,

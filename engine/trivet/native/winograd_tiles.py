@@ -162,20 +162,29 @@ def _at_least(value, lowest):
 # ---- gradient of the output
 
 
-def _read_gradient(emit, square, products, product):
+def _read_gradient(emit, square, products, product, totals):
+    def add():
+        rows = [(row[0] + row[1]) + (row[2] + row[3]) for row in square]
+        pixels = (rows[0] + rows[1]) + (rows[2] + rows[3])
+        emit.store(totals, emit.load_doubles(totals) + pixels.widened())
+
+    emit.when(totals > 0, add)
     for f, value in enumerate(_both(_output_turned, square)):
         emit.store(products + product * f, value)
 
 
 @block
-def gradient_whole(emit, gy, row, pixel, products, product):
-    """A vector of channels of a tile of the output's gradient."""
+def gradient_whole(emit, gy, row, pixel, products, product, totals):
+    """A vector of channels of a tile of the output's gradient; its pixels' sum joins the totals.
+
+    ``totals``: LANES float64, or 0 where nobody wants them.
+    """
     places = _square(TILE, gy, row, pixel)
-    _read_gradient(emit, [[emit.load(p) for p in r] for r in places], products, product)
+    _read_gradient(emit, [[emit.load(p) for p in r] for r in places], products, product, totals)
 
 
 @block
-def gradient_part(emit, gy, row, pixel, products, product, height, width):
+def gradient_part(emit, gy, row, pixel, products, product, totals, height, width):
     """The same where the image ends within the tile: zeros beyond."""
     rows = [height > i for i in range(TILE)]
     columns = [width > j for j in range(TILE)]
@@ -188,7 +197,7 @@ def gradient_part(emit, gy, row, pixel, products, product, height, width):
         ]
         for i in range(TILE)
     ]
-    _read_gradient(emit, square, products, product)
+    _read_gradient(emit, square, products, product, totals)
 
 
 # ---- filters

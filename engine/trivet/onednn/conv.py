@@ -156,43 +156,52 @@ def conv_grad_input(call: Call, rounds: bool) -> list[Plan] | str:
 
 @kernel("conv_grad_weight", rounds=True)
 def conv_grad_weight(call: Call, rounds: bool) -> list[Plan] | str:
-    """x (N, C, *size), gy (N, O, *out_size) -> (O, C/groups, *kernel), plain as parameters are."""
+    """x (N, C, *size), gy (N, O, *out_size) -> (O, C/groups, *kernel)[, a bias' gradient (O,)].
+
+    Both are plain, as parameters are.
+    """
     geometry, (x, gy) = call.geometry, call.ins
     if why := refusal(geometry, x.shape[1] // geometry.groups, rounds):
         return why
     lie = x, gy
     x, gy = map(pixelwise.lying if rounds else image, lie)
     gw = Spec((gy.shape[1], x.shape[1] // geometry.groups, *geometry.window.kernel), x.dtype)
+    outs = gw, *[Spec(gw.shape[:1], x.dtype)] * geometry.bias
     given = factors(rounds, image(x), image(gy))
     direct = _grad_weight(*map(describe, given), gw, geometry, rounds)
-    plans = [_grad_weight_plan(made, x, gy, gw, geometry, rounds) for made in alternatives(direct)]
+    made = alternatives(direct)
+    plans = [_grad_weight_plan(each, (x, gy), outs, geometry, rounds) for each in made]
     if rounds:
         return plans
     if pixelwise.applies(geometry):
-        return pixelwise.ordered(pixelwise.grad_weight(*lie, gw), *plans)
+        return pixelwise.ordered(pixelwise.grad_weight(*lie, *outs), *plans)
     blocked = _grad_weight(*(Descriptor.anyhow(s.shape) for s in given), gw, geometry)
     if blocked.descriptor(K.QUERY_SRC_MD).steps is None:
-        plans.append(_grad_weight_plan(blocked, x, gy, gw, geometry, suffix=" blocked"))
+        plans.append(_grad_weight_plan(blocked, (x, gy), outs, geometry, suffix=" blocked"))
     return plans
 
 
 def _grad_weight(x: Descriptor, gy: Descriptor, gw: Spec, geometry, rounds=False) -> Operation:
     shape, attributes, moves = filters(gw, geometry), dnnl.attributes(), slide(geometry)
     w = Descriptor.anyhow(shape, K.BF16 if rounds else K.F32)
+    b = Descriptor.strided(gw.shape[:1], (1,)) if geometry.bias and rounds else None
     hint = operation(
-        "convolution_forward", K.FORWARD_TRAINING, K.CONVOLUTION_DIRECT, x, w, None, gy, *moves,
+        "convolution_forward", K.FORWARD_TRAINING, K.CONVOLUTION_DIRECT, x, w, b, gy, *moves,
         attributes,
     )  # fmt: skip
     made = operation(
-        "convolution_backward_weights", K.CONVOLUTION_DIRECT, x, Descriptor.anyhow(shape), None,
+        "convolution_backward_weights", K.CONVOLUTION_DIRECT, x, Descriptor.anyhow(shape), b,
         gy, *moves, hint, attributes,
     )  # fmt: skip
     return multiplying_bfloat16(made) if rounds else made
 
 
-def _grad_weight_plan(made, x, gy, gw, geometry, rounds=False, suffix=""):
-    """Operands and result go through the workspace where oneDNN wants them in blocks."""
-    recipe = Recipe((x, gy), (gw,))
+def _grad_weight_plan(made, ins, outs, geometry, rounds=False, suffix=""):
+    """Operands and filters go through the workspace where oneDNN wants them in blocks.
+
+    A bias' gradient is a sum of its own in float32, where the primitive takes longer for it.
+    """
+    recipe, (gw, *gb) = Recipe(ins, outs), outs
     operands = {}
     for k, (name, query) in enumerate([("src", K.QUERY_SRC_MD), ("diff_dst", K.QUERY_DIFF_DST_MD)]):
         wanted, place = made.descriptor(query), recipe.of(k)
@@ -200,6 +209,10 @@ def _grad_weight_plan(made, x, gy, gw, geometry, rounds=False, suffix=""):
             place = recipe.memory(wanted.nbytes)
             reordered(recipe, (describe(recipe.ins[k]), recipe.of(k)), (wanted, place))
         operands[name] = wanted, place
+    if gb and rounds:
+        operands["diff_bias"] = describe(gb[0]), recipe.out(1)
+    elif gb:
+        pixelwise.grad_bias(recipe)
     wanted = made.descriptor(K.QUERY_DIFF_WEIGHTS_MD)
     direct = layout(wanted, gw.shape) == PLAIN
     place = recipe.out(0) if direct else recipe.memory(wanted.nbytes)

@@ -12,6 +12,7 @@ from ..lib.dnnl import Descriptor
 from ..registry import Plan
 from ..spec import CHANNELS_LAST, PLAIN, Spec
 from .common import Place, Recipe, describe, image, operation
+from .reduce import over_rows
 
 
 def applies(geometry: Convolution) -> bool:
@@ -66,8 +67,17 @@ def grad_input(gy: Spec, w: Spec, gx: Spec) -> Plan:
     return _product(recipe, (_rows(gy), recipe.of(0)), filters, (_rows(gx), recipe.out(0)))
 
 
-def grad_weight(x: Spec, gy: Spec, gw: Spec) -> Plan:
+def grad_weight(x: Spec, gy: Spec, gw: Spec, *gb: Spec) -> Plan:
     x, gy = lying(x), lying(gy)
-    recipe = Recipe((x, gy), (gw,))
+    recipe = Recipe((x, gy), (gw, *gb))
+    if gb:
+        grad_bias(recipe)
     made: tuple[Descriptor, Place] = describe(gw, gw.shape[:2]), recipe.out(0)
     return _product(recipe, (_turned(gy), recipe.of(1)), (_rows(x), recipe.of(0)), made)
+
+
+def grad_bias(recipe: Recipe) -> None:
+    """Adds the sum of the second operand's pixels, the second result."""
+    gy = recipe.ins[1]
+    rows, step = gy.pixels
+    over_rows(recipe, (rows, gy.shape[1], step), recipe.of(1), recipe.out(1))

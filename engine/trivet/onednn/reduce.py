@@ -8,10 +8,12 @@ import numpy as np
 
 from ..lib import dnnl
 from ..lib import dnnl_constants as K
-from ..lib.dnnl import Descriptor
+from ..lib.dnnl import Descriptor, Operation
 from ..registry import Call, Plan
 from ..spec import CHANNELS_LAST, PLAIN, Spec
-from .common import Recipe, describe, kernel, operation
+from .common import Place, Recipe, describe, kernel, operation
+
+PARTS, MANY = 64, 4096  # sums that threads share, of so many rows or more
 
 
 @kernel("sum_to")
@@ -58,20 +60,30 @@ def _over_columns(x, y, mean):
 
 
 def _over_rows(x, columns, y, mean):
-    """A row of equal numbers times the rows: a matrix product, which all threads share."""
     rows = x.size // columns
-    left = Descriptor.strided((1, rows), (rows, 1))
-    right = Descriptor.strided((rows, columns), (columns, 1))
-    target = Descriptor.strided((1, columns), (columns, 1))
-    made = operation("matmul", left, right, None, target, dnnl.attributes())
     recipe = Recipe((x,), (y,))
-    weights = recipe.memory(4 * rows)
-    value = np.float32(1 / rows if mean else 1)
-    recipe.arrays(lambda w: w.fill(value), (weights, (rows,)))
-    recipe.launch(
-        made,
-        dst=(target, recipe.out(0)),
-        src=(left, weights),
-        weights=(right, recipe.of(0)),
-    )
+    matrix = rows, columns, columns
+    made = over_rows(recipe, matrix, recipe.of(0), recipe.out(0), 1 / rows if mean else 1)
     return recipe.plan(made.implementation)
+
+
+def over_rows(recipe: Recipe, matrix, place: Place, to: Place, factor: float = 1) -> Operation:
+    """Adds a row of equal numbers times a matrix, as products that all threads share.
+
+    Many rows are summed in parts first: of a product with few columns oneDNN makes no shares.
+
+    Args:
+        matrix: Rows, columns, and the step from row to row in elements.
+    """
+    rows, columns, step = matrix
+    parts = math.gcd(rows, PARTS) if rows >= MANY else 1
+    of_part = rows // parts
+    left = Descriptor.strided((1, 1, of_part), (of_part, of_part, 1))
+    right = Descriptor.strided((parts, of_part, columns), (of_part * step, step, 1))
+    target = Descriptor.strided((parts, 1, columns), (columns, columns, 1))
+    made = operation("matmul", left, right, None, target, dnnl.attributes())
+    weights, value = recipe.memory(4 * of_part), np.float32(factor if parts == 1 else 1)
+    sums = to if parts == 1 else recipe.memory(4 * parts * columns)
+    recipe.arrays(lambda w: w.fill(value), (weights, (of_part,)))
+    recipe.launch(made, dst=(target, sums), src=(left, weights), weights=(right, place))
+    return made if parts == 1 else over_rows(recipe, (parts, columns, columns), sums, to, factor)

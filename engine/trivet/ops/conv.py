@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..errors import KernelMissing, OptionError, ShapeError
 from ..geometry import Convolution, Window
 from ..tape import Tensor, compute, record
 from .checks import floats
 from .op import Sample, op
-from .shape import reshape, sum_to
+from .shape import broadcast_to, reshape, sum_to
 
 AXES = {1: "W", 2: "H, W", 3: "D, H, W"}
 
@@ -231,6 +233,8 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Convolution) 
 
     def gradient(gy, needs, x, weight):
         gx = conv_grad_input(gy, weight, geometry) if needs[0] else None
+        if needs[1:] == (True, True):
+            return gx, *conv_grad_parameters(x, gy, geometry)
         gw = conv_grad_weight(x, gy, geometry) if needs[1] else None
         gb = [_over_channels(gy) if needs[2] else None] if len(needs) > 2 else []
         return gx, gw, *gb
@@ -262,7 +266,26 @@ def conv_grad_weight(x: Tensor, gy: Tensor, geometry: Convolution) -> Tensor:
     return record(gw, (x, gy), saved=(x, gy), gradient=gradient)
 
 
+def conv_grad_parameters(x: Tensor, gy: Tensor, geometry: Convolution) -> tuple[Tensor, Tensor]:
+    """``conv_grad_weight`` and the gradient of a bias: a kernel that reads gy once makes both."""
+    both = compute("conv_grad_weight", x, gy, geometry=replace(geometry, bias=True))
+
+    def gradient(vs, needs, x, gy):
+        v, v_bias = vs  # (O, C/groups, *kernel) and (O,)
+        gx = conv_grad_input(gy, v, geometry) if needs[0] and v is not None else None
+        if not needs[1]:
+            return gx, None
+        return gx, _to_channels(v_bias, gy) if v is None else conv(x, v, v_bias, geometry)
+
+    return record(tuple(both), (x, gy), saved=(x, gy), gradient=gradient)
+
+
 def _over_channels(gy):
     """The sum over images and pixels: (N, O, *out_size) -> (O,)."""
     channels = gy.shape[1]
     return reshape(sum_to(gy, (1, channels, *(1 for _ in gy.shape[2:]))), (channels,))
+
+
+def _to_channels(bias, like):
+    """The transpose: (O,) -> (N, O, *out_size), the shape of ``like``."""
+    return broadcast_to(reshape(bias, (-1, *(1 for _ in like.shape[2:]))), like.shape)

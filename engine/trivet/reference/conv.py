@@ -58,19 +58,23 @@ def conv_grad_input(call: Call) -> Plan | str:
 
 @kernel("conv_grad_weight")
 def conv_grad_weight(call: Call) -> Plan | str:
-    """x (N, C, *size), gy (N, O, *out_size) -> (O, C/groups, *kernel)."""
+    """x (N, C, *size), gy (N, O, *out_size) -> (O, C/groups, *kernel)[, a bias' gradient (O,)]."""
     x, gy = call.ins
     geometry: Convolution = call.geometry
     algo = ALGORITHMS[geometry.algo](geometry.window, geometry.groups)
 
     @np.errstate(all="ignore")
-    def run(gw, x, gy):
+    def run(gw, *rest):
+        *gb, x, gy = rest
+        for sums in gb:
+            sums[...] = gy.sum((0, *range(2, gy.ndim)), dtype=gy.dtype)
         gw[...] = 0
         for part in _parts(x, gy.shape[1], geometry):
             algo.grad_weight(_as_slid(gw, geometry), x[part], gy[part])
 
     gw = Spec((gy.shape[1], x.shape[1] // geometry.groups, *geometry.window.kernel), x.dtype)
-    return algo.refusal() or as_they_lie(call, run, gw)
+    gb = [Spec(gw.shape[:1], x.dtype)] * geometry.bias
+    return algo.refusal() or as_they_lie(call, run, gw, *gb)
 
 
 def _as_slid(w: np.ndarray, geometry: Convolution) -> np.ndarray:

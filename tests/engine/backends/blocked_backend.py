@@ -137,14 +137,18 @@ def conv_grad_weight(call):
         return why
     (x, gy), d = call.ins, call.geometry.window
 
-    def run(gw, xs, gys):
-        image = np.zeros((*x.shape[:2], *d.padded), "float32")
+    def run(gw, *rest):
+        *gb, xs, gys = rest
+        image, gradient = np.zeros((*x.shape[:2], *d.padded), "float32"), unpack(gys, gy.shape[1])
         image[inside(d)] = unpack(xs, x.shape[1])
         for i, j, at in taps(d):
-            gw[:, :, i, j] = np.einsum("nchw,nohw->oc", image[at], unpack(gys, gy.shape[1]))
+            gw[:, :, i, j] = np.einsum("nchw,nohw->oc", image[at], gradient)
+        for sums in gb:
+            sums[...] = gradient.sum((0, 2, 3))
 
     gw = Spec((gy.shape[1], x.shape[1], *d.kernel), x.dtype)
-    return Plan(run, (x.at(NCHW4C), gy.at(NCHW4C)), (gw,))
+    gb = [Spec(gw.shape[:1], x.dtype)] * call.geometry.bias
+    return Plan(run, (x.at(NCHW4C), gy.at(NCHW4C)), (gw, *gb))
 
 
 @kernel("max_pool")
