@@ -15,7 +15,6 @@ from .ssa import (
     DOUBLES,
     F32,
     F64,
-    I1,
     I32,
     I64,
     INTEGERS,
@@ -96,7 +95,7 @@ class Emitter(Functions):
         """The two masks that ``store_bits`` put there."""
         kind = ir.IntType(2 * LANES)
         bits = self.builder.load(self._pointer(address), align=1, typ=kind)
-        both = self.builder.bitcast(bits, ir.VectorType(I1, 2 * LANES))
+        both = self.builder.bitcast(bits, ir.VectorType(ir.IntType(1), 2 * LANES))
         halves = range(LANES), range(LANES, 2 * LANES)
         orders = (ir.Constant(INTEGERS, list(half)) for half in halves)
         a, b = (Value(self, self.builder.shuffle_vector(both, both, order)) for order in orders)
