@@ -1,7 +1,8 @@
 """Normalisation. Channels are columns: images lie channels last, slices of them as they are.
 
-Sums are taken in float64, where the difference of the mean square and the squared mean is exact
-enough: for a variance that float32 can tell from 0, nothing cancels that matters.
+Statistics are summed in float64, where the difference of the mean square and the squared mean is
+exact enough: for a variance that float32 can tell from 0, nothing cancels that matters. A gradient
+sums deviations from the mean, of which nothing cancels: a few of them in float32, then in float64.
 """
 
 from __future__ import annotations
@@ -36,8 +37,7 @@ def squares(emit, x):
 
 def along(emit, gy, x, mean):
     """gy, and gy along the deviation of x."""
-    gy = gy.widened()
-    return gy, gy * (x.widened() - mean.widened())
+    return gy, gy * (x - mean)
 
 
 def normalised(emit, x, mean, inv, weight, bias):

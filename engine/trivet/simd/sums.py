@@ -1,7 +1,8 @@
 """Sums: kernels that add up terms over rows, a sum per column, or over everything.
 
-All sums are taken in float64: products of float32 are exact there, so a variance may be the
-difference of two sums. The order is fixed for a number of threads.
+Sums are taken in float64: products of float32 are exact there, so a variance may be the difference
+of two sums. Where that is not needed, terms may be float32: a few of them are added up before they
+are widened. The order is fixed for a number of threads.
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ from .kernels import (
     write,
 )  # fmt: skip
 from .ssa import DOUBLES, Value
-from .target import BYTES, LANES, LINE, REGISTERS
+from .target import BYTES, LANES, LINE
 
-ABREAST = REGISTERS // 8  # vectors whose sums are held at once: two sums take half the registers
-CHUNK = 1 << 15  # elements that stay in the cache while one column after the other is summed
+ROWS = 4  # at a time: few streams, each read from its begin to its end
 
 
 def padded(columns: int) -> int:
@@ -42,7 +42,8 @@ class ColumnSums:
 
     Args:
         name: No other kernel's.
-        terms: The vectors of float64 to add up, made of the operands' vectors.
+        terms: The vectors to add up, made of the operands' vectors: of float64, or of float32, of
+            which ``ROWS`` are added up before they are widened.
         kinds: Per operand "m", an element per place; "c", one per column; "r", one per row.
         finish: function(emit, *sums in float64, *columns in float32, *options in float64): the
             results, in float32.
@@ -78,16 +79,15 @@ class ColumnSums:
             options: As entries of a table (``double_bits``).
         """
         size = self.sums * padded(columns) * 8
-        chunk = min(max(CHUNK // padded(columns), 8), 512)
         steps = [entry for at, step in operands for entry in (at, 4 * step)]
         return [
-            (self.adding, (rows, columns, chunk, partials, size, *steps)),
+            (self.adding, (rows, columns, partials, size, *steps)),
             (self.finishing, (columns, partials, size, threads, *outs, *ins, *options)),
         ]
 
     @cached_property
     def adding(self) -> Kernel:
-        blocks = {"_several": _sums_block(self, ABREAST), "_single": _sums_block(self, 1)}
+        blocks = {"_several": _sums_block(self, ROWS), "_single": _sums_block(self, 1)}
         return variant(_adding, f"{self.name}_adding", [self.terms], **blocks)
 
     @cached_property
@@ -100,20 +100,16 @@ _several = _single = _finish = None  # blocks of a template; each variant brings
 
 
 def _adding(table):
-    rows, columns, chunk = parameter(table, 0), parameter(table, 1), parameter(table, 2)
-    size = parameter(table, 4)
-    mine = parameter(table, 3) + thread() * size
+    size = parameter(table, 3)
+    mine = parameter(table, 2) + thread() * size
     _clear(mine, size // (8 * LANES))
-    low, high = share(rows, 1, thread(), threads())
-    for first in range(low, high, chunk):
-        count = min(chunk, high - first)
-        column = 0
-        while column + ABREAST * LANES <= columns:
-            _several(table, mine, first, count, column)
-            column += ABREAST * LANES
-        while column < columns:
-            _single(table, mine, first, count, column)
-            column += LANES
+    row, high = share(parameter(table, 0), 1, thread(), threads())
+    while row + ROWS <= high:
+        _several(table, mine, row)
+        row += ROWS
+    while row < high:
+        _single(table, mine, row)
+        row += 1
 
 
 @block
@@ -125,46 +121,50 @@ def _clear(emit, at, count):
     emit.loop(count, [at], body)
 
 
-def _sums_block(made: ColumnSums, width: int):
+def _sums_block(made: ColumnSums, rows: int):
     @block
-    def several(emit, table, mine, first, count, column):
-        size = emit.entry(table, 4)
-        places = [
-            mine + size / made.sums * k + column * 8 + 2 * BYTES * v
-            for k in range(made.sums)
-            for v in range(width)
-        ]
-        at, steps = [], []
-        for k, kind in enumerate(made.kinds):
-            start = emit.entry(table, 5 + 2 * k)
-            step = emit.entry(table, 6 + 2 * k)
-            start = start if kind == "c" else start + first * step
-            at.append(start if kind == "r" else start + column * 4)
-            steps.append(step)
-        held = {
-            k: [emit.load(at[k] + BYTES * v) for v in range(width)]
+    def several(emit, table, mine, first):
+        columns, size = emit.entry(table, 1), emit.entry(table, 3)
+        steps = [emit.entry(table, 5 + 2 * k) for k in range(len(made.kinds))]
+        start = [
+            emit.entry(table, 4 + 2 * k) + (0 if kind == "c" else first * steps[k])
             for k, kind in enumerate(made.kinds)
-            if kind == "c"
+        ]
+        fixed = {
+            k: [emit.broadcast(start[k] + steps[k] * r) for r in range(rows)]
+            for k, kind in enumerate(made.kinds)
+            if kind == "r"
         }
 
-        def body(*state):
-            at, sums = state[: len(steps)], list(state[len(steps) :])
-            fixed = {k: emit.broadcast(at[k]) for k, kind in enumerate(made.kinds) if kind == "r"}
-            for v in range(width):
+        def body(at, place):
+            held = {k: emit.load(start[k] + at) for k, kind in enumerate(made.kinds) if kind == "c"}
+            terms = []
+            for r in range(rows):
                 vectors = [
-                    held[k][v] if k in held else fixed.get(k) or emit.load(at[k] + BYTES * v)
+                    fixed[k][r] if k in fixed
+                    else held[k] if k in held
+                    else emit.load(start[k] + steps[k] * r + at)
                     for k in range(len(steps))
-                ]
-                terms = made.terms(emit, *vectors)
-                for k, term in enumerate([terms] if isinstance(terms, Value) else terms):
-                    sums[k * width + v] += term
-            return [*(a + step for a, step in zip(at, steps)), *sums]
+                ]  # fmt: skip
+                of_row = made.terms(emit, *vectors)
+                terms.append([of_row] if isinstance(of_row, Value) else of_row)
+            for k, of_rows in enumerate(zip(*terms)):
+                total = _in_pairs(of_rows)
+                wide = total if total.ssa.type == DOUBLES else total.widened()
+                there = place + size / made.sums * k
+                emit.store(there, emit.load_doubles(there) + wide)
+            return [at + BYTES, place + 2 * BYTES]
 
-        sums = emit.loop(count, [*at, *map(emit.load_doubles, places)], body)[len(steps) :]
-        for place, total in zip(places, sums):
-            emit.store(place, total)
+        emit.loop((columns + (LANES - 1)) / LANES, [emit.number(0), mine], body)
 
     return several
+
+
+def _in_pairs(values):
+    """Their sum; an error grows with the logarithm of how many there are."""
+    while len(values) > 1:
+        values = [sum(values[k + 1 : k + 2], values[k]) for k in range(0, len(values), 2)]
+    return values[0]
 
 
 def _finishing(table):
