@@ -60,27 +60,58 @@ def test_a_mean_a_thousand_times_the_deviation_costs_only_the_rounding_of_x():
     expect_batch_norm((8, 3, 16, 16), last, 2, mean=2000.0)
 
 
+def expect_gradients(got, wanted, gy, x, weight, mean, inv, addend=0.0):
+    """Bounds in roundings; of each kind of sum, ``size`` and ``along`` hold absolute values."""
+    shape = x.shape
+    axes = tuple(a for a in range(len(shape)) if a != 1)
+    centred = np.abs(x.astype("d") - per_channel(mean, shape)) * per_channel(inv, shape)
+    # four rows are added in pairs in float32: two roundings, and one of the result; of the weight's
+    # also one of the deviation and one of the product
+    expect_close(got[1], wanted[1], 5 * EPS * (np.abs(gy) * centred).sum(axes))
+    expect_close(got[2], wanted[2], 3 * EPS * np.abs(gy).sum(axes))
+    slope = np.abs(per_channel(weight * inv, shape))
+    along = (np.abs(gy) * centred).mean(axes, keepdims=True)
+    size = np.abs(gy) + np.abs(gy).mean(axes, keepdims=True) + centred * along
+    rounding = EPS * np.abs(x) * per_channel(inv, shape) * along
+    bound = (10 * EPS * size + rounding) * slope  # five of the slope, five behind it
+    expect_close(got[0], wanted[0] + addend, bound + EPS * (np.abs(wanted[0]) + np.abs(addend)))
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_gradient_of_batch_norm_agrees_with_float64(shape):
     x, weight, _ = operands(shape)
     gy = normal(*shape, seed=5)
     _, mean, inv = exact("batch_norm", x, weight, weight, geometry=blocks(shape))
-    mean, inv = mean.astype("float32"), inv.astype("float32")
-    args = gy, x, weight, mean, inv
-    wanted = exact("batch_norm_grad", *args, geometry=blocks(shape))
-    axes = tuple(a for a in range(len(shape)) if a != 1)
-    centred = np.abs(x.astype("d") - per_channel(mean, shape)) * per_channel(inv, shape)
+    args = x, weight, mean.astype("float32"), inv.astype("float32")
+    wanted = exact("batch_norm_grad", gy, *args, geometry=blocks(shape))
     for lie in lies(shape):
         for threads in 1, 3:
-            pair = lie(gy), lie(x)
-            got = run("batch_norm_grad", *pair, *args[2:], geometry=blocks(shape), threads=threads)
-            expect_close(got[1], wanted[1], 4 * EPS * (np.abs(gy) * centred).sum(axes))
-            expect_close(got[2], wanted[2], 2 * EPS * np.abs(gy).sum(axes))
-            slope = np.abs(per_channel(weight * inv, shape))
-            along = (np.abs(gy) * centred).mean(axes, keepdims=True)
-            size = np.abs(gy) + np.abs(gy).mean(axes, keepdims=True) + centred * along
-            rounding = EPS * np.abs(x) * per_channel(inv, shape) * along
-            expect_close(got[0], wanted[0], (8 * EPS * size + rounding) * slope)
+            ins = lie(gy), lie(x), *args[1:]
+            got = run("batch_norm_grad", *ins, geometry=blocks(shape), threads=threads)
+            expect_gradients(got, wanted, gy, *args)
+
+
+@pytest.mark.parametrize("name", ["relu_grad+batch_norm_grad", "batch_norm_grad+add",
+                                  "relu_grad+batch_norm_grad+add", "batch_norm_relu_grad",
+                                  "batch_norm_relu_grad+add"])  # fmt: skip
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gradients_of_batch_norm_and_its_neighbours_agree_with_float64(shape, name):
+    x, weight, bias = operands(shape)
+    y, mean, inv = exact("batch_norm", x, weight, bias, geometry=blocks(shape))
+    gy, other = normal(*shape, seed=5), normal(*shape, seed=6)
+    gy[np.abs(y) < 1e-3] = 0  # where a rounding may close the rectifier
+    through = np.where(y > 0, gy, 0) if "relu" in name else gy
+    args = x, weight, mean.astype("float32"), inv.astype("float32")
+    wanted = exact("batch_norm_grad", through, *args, geometry=blocks(shape))
+    addend = other if name.endswith("add") else 0.0
+    for lie in lies(shape):
+        for threads in 1, 3:
+            first = [lie(gy), lie(y.astype("float32"))] if name[:4] == "relu" else [lie(gy)]
+            last_ones = [bias] if "batch_norm_relu" in name else []
+            last_ones += [lie(other)] if name.endswith("add") else []
+            ins = *first, lie(x), *args[1:], *last_ones
+            got = run(name, *ins, geometry=(None, blocks(shape), 0), threads=threads)
+            expect_gradients(got, wanted, through, *args, addend)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -11,7 +11,7 @@ from .. import registry, tuning
 from ..launch import Note
 from ..registry import Call, Plan
 from ..spec import Spec, Strided
-from .passes import Code
+from .passes import Code, instead
 
 
 def grow(code: Code, survivors: set[int], outside: Container[int]) -> Code:
@@ -132,15 +132,6 @@ def share_statistics(code: Code) -> Code:
         latest[memory, x.steps, eps] = note
         if before is None or specs[before.ins[0]].shape[1] >= x.shape[1]:
             continue
-        known = before.outs[1:]
-        ins = *note.plan.ins, *(specs[slot] for slot in known)
-        call = replace(note.call, name="batch_norm_onward", ins=ins)
-        answer = registry.ask(note.plan.backend, call)
-        plans = [] if isinstance(answer, str) else answer
-        if plans and (plans[0].ins, plans[0].outs) == (ins, note.plan.outs):
-            slots = (*note.outs, *note.ins, *known)
-            if plans[0].workspace:
-                slots = (*slots, len(specs))
-                specs.append(Spec((plans[0].workspace,), "uint8"))
-            notes[k] = replace(note, call=call, plan=plans[0], slots=slots)
+        ins = *note.ins, *before.outs[1:]
+        notes[k] = instead(note, "batch_norm_onward", ins, specs) or note
     return replace(code, notes=notes, specs=specs)

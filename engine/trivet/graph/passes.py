@@ -166,6 +166,52 @@ def _joined(a: Note, b: Note, at: int, private) -> tuple[Call, Plan, tuple[int, 
     return (call, plans[0], (*b.outs, *a.outs[1:], *ins)) if plans else None
 
 
+RECTIFIED = "batch_norm+relu", "batch_norm_onward+relu"
+AGAIN = {
+    "relu_grad+batch_norm_grad": "batch_norm_relu_grad",
+    "relu_grad+batch_norm_grad+add": "batch_norm_relu_grad+add",
+}
+
+
+def rectify_again(code: Code) -> Code:
+    """Spares the gradient of a rectified normalisation reading the result.
+
+    It says no more than where the rectifier was closed, and can be computed again from operands
+    that are there, and the bias. What else the gradient reads is what the normalisation did: the
+    tape allows no write to it. A bias written meanwhile is no longer the one that was added.
+    """
+    notes, specs, made, latest = list(code.notes), list(code.specs), {}, {}
+    for k, note in enumerate(notes):
+        if note.call.name in RECTIFIED:
+            made[note.outs[0]] = k
+        elif note.call.name in AGAIN and note.ins[1] in made:
+            gy, y, x, weight, mean, inv, *other = note.ins
+            a = notes[made[y]]
+            bias = a.ins[2]
+            same = (x, weight, mean, inv) == (*a.ins[:2], *a.outs[1:])
+            if same and latest.get(code.owner(bias), -1) < made[y]:
+                ins = gy, x, weight, mean, inv, bias, *other
+                notes[k] = instead(note, AGAIN[note.call.name], ins, specs) or note
+        latest |= {code.owner(slot): k for slot in note.written}
+    return replace(code, notes=notes, specs=specs)
+
+
+def instead(note: Note, name: str, ins: tuple[int, ...], specs: list[Spec]) -> Note | None:
+    """A launch with other operands, if its backend has a kernel of that name for what they are."""
+    lie = tuple(specs[slot] for slot in ins)
+    call = replace(note.call, name=name, ins=lie)
+    answer = registry.ask(note.plan.backend, call)
+    plans = [] if isinstance(answer, str) else answer
+    plan = next((p for p in plans if (p.ins, p.outs) == (lie, note.plan.outs)), None)
+    if plan is None:
+        return None
+    slots = (*note.outs, *ins)
+    if plan.workspace:
+        slots = (*slots, len(specs))
+        specs.append(Spec((plan.workspace,), "uint8"))
+    return replace(note, call=call, plan=plan, slots=slots)
+
+
 def overlay(code: Code, survivors: set[int], outside: Container[int]) -> Code:
     """Lays a result over an operand that ends there, where the plan can work in place."""
     views, last = dict(code.views), {}

@@ -21,6 +21,7 @@ class Program:
         if fuse:
             code = passes.reuse_dropped(share_statistics(code), survivors)
             code = passes.join(code, survivors)
+            code = passes.rectify_again(code)
         code, hoisted = passes.hoist(code, survivors, trace.outside)
         constants = {note.outs[0] for note in hoisted}  # live from replay to replay
         code = passes.overlay(code, survivors | constants, trace.outside)

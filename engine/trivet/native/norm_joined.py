@@ -83,59 +83,87 @@ def pulled(emit, gy, x, weight, mean, inv, less, slope):
     return (gy - less - (x - mean) * slope) * (inv * weight)
 
 
-RECTIFIED_GRADIENT = ColumnSums(
-    "relu_grad_batch_norm_grad",
-    lambda emit, gy, y, x, mean: along(emit, rectified(emit, gy, y), x, mean),
-    gradient_sums,
-    kinds="mmmc",
-    sums=2,
-    results=4,
-    columns=1,
-    options=1,
-)
-PULLED = {
-    (False, True): Map(
-        "batch_norm_grad_add", lambda emit, gy, other, *rest: pulled(emit, gy, *rest) + other
-    ),
-    (True, False): Map(
-        "relu_grad_batch_norm_grad",
-        lambda emit, gy, y, *rest: pulled(emit, rectified(emit, gy, y), *rest),
-    ),
-    (True, True): Map(
-        "relu_grad_batch_norm_grad_add",
-        lambda emit, gy, y, other, *rest: pulled(emit, rectified(emit, gy, y), *rest) + other,
-    ),
+def along_kept(emit, gy, y, x, mean):
+    return along(emit, rectified(emit, gy, y), x, mean)
+
+
+def along_again(emit, gy, x, mean, inv, weight, bias):
+    return along(emit, rectified_again(emit, gy, x, mean, inv, weight, bias), x, mean)
+
+
+def rectified_again(emit, gy, x, *known):
+    return rectified(emit, gy, normalised(emit, x, *known))
+
+
+# By what tells where the rectifier was closed: nothing (there is none), its result, or the bias,
+# with which that result is computed again: cheaper than reading it.
+SUMS = {
+    None: GRADIENT,
+    **{
+        by: ColumnSums(
+            f"relu_grad_batch_norm_grad_by_{by}",
+            terms,
+            gradient_sums,
+            kinds=kinds,
+            sums=2,
+            results=4,
+            columns=1,
+            options=1,
+        )
+        for by, terms, kinds in [("y", along_kept, "mmmc"), ("bias", along_again, "mmcccc")]
+    },
 }
 
 
-def backward(call, *, rectifier: bool, addend: bool):
-    """gy[, y], x, weight, mean, inv_std[, other] -> gx, gweight, gbias.
+def _pulled_kept(emit, gy, y, *rest):
+    return pulled(emit, rectified(emit, gy, y), *rest)
+
+
+def _pulled_again(emit, gy, x, weight, mean, inv, less, slope, bias):
+    gy = rectified_again(emit, gy, x, mean, inv, weight, bias)
+    return pulled(emit, gy, x, weight, mean, inv, less, slope)
+
+
+PULLED = {None: pulled, "y": _pulled_kept, "bias": _pulled_again}
+MAPS = {by: Map(f"batch_norm_grad_by_{by}", function) for by, function in PULLED.items()}
+ADDING = {
+    by: Map(
+        f"batch_norm_grad_add_by_{by}",
+        lambda emit, other, *rest, function=function: function(emit, *rest) + other,
+    )
+    for by, function in PULLED.items()
+}
+
+
+def backward(call, *, by: str | None, addend: bool):
+    """gy[, y], x, weight, mean, inv_std[, bias][, other] -> gx, gweight, gbias.
 
     gx may come to lie over the addend, also where that is a slice of the channels.
     """
     if why := refusal(call):
         return why
     gy, *more = call.ins
-    y = [in_rows(more.pop(0))] if rectifier else []
+    y = [in_rows(more.pop(0))] if by == "y" else []
     other = [in_rows(more.pop())] if addend else []
     gy, x = in_rows(gy), in_rows(more[0])
-    images, shape = [gy, *y], x.shape
+    images, shape = [gy, *y, x], x.shape
     if any(s.shape != shape for s in other):
         return "an addend that is broadcast"
     channels, on, each = shape[1], team(x.size), Spec((shape[1],))
-    ins = *images, x, each, each, each, *other
+    ins = *images, *[each] * len(more[1:]), *other
     at = [Operand(3 + k) for k in range(len(ins))]
     n = len(images)
-    at_x, weight, mean, inv = at[n : n + 4]
-    sums = RECTIFIED_GRADIENT if rectifier else GRADIENT
+    weight, mean, inv, *bias = at[n : n + len(more[1:])]
+    sums = SUMS[by]
     size = sums.workspace(channels, on)
     scratch = 3 + len(ins)
     less, slope = Operand(scratch, size), Operand(scratch, size + 4 * padded(channels))
-    rows = [(place, spec.pixels[1]) for place, spec in zip(at, [*images, x])]
+    rows = [(place, spec.pixels[1]) for place, spec in zip(at, images)]
+    columns = [mean, inv, weight, *bias] if bias else [mean]
     stages = sums.stages(
         x.pixels[0],
         channels,
-        [*rows, (mean, 0)],
+        [*rows, *((place, 0) for place in columns)],
         Operand(scratch),
         [Operand(2), Operand(1), less, slope],
         [inv],
@@ -143,29 +171,40 @@ def backward(call, *, rectifier: bool, addend: bool):
         on,
     )
     dense = x.at(CHANNELS_LAST if is_image(x) else PLAIN)
+    made, more_ins = (ADDING, at[-1:]) if addend else (MAPS, [])
+    places = Operand(0), *more_ins, *at[:n], weight, mean, inv, less, slope, *bias
+    each_column = [by_channel(shape)] * (5 + len(bias))
     plans = []
     for gx in dict.fromkeys([dense, *other]):
-        c = [by_channel(shape)] * 5
-        places = Operand(0), *at[:n], *at[n + 4 :], at_x, weight, mean, inv, less, slope
-        stage = map_stage(PULLED[rectifier, addend], [gx], [*images, *other, x, *c], places)
-        if isinstance(stage, str):
-            return stage
+        stage = map_stage(made[by], [gx], [*other, *images, *each_column], places)
+        if isinstance(stage, str):  # one channel of several: not to be written as it lies
+            continue
         over = [(0, i) for i, s in enumerate(ins) if s == gx]
         more = {"workspace": size + 8 * padded(channels), "over": over}
         plans.append(planned(Launch(*stages, stage, on=on), ins, [gx, each, each], **more))
-    return plans
+    return plans or stage
 
 
 @kernel("relu_grad+batch_norm_grad")
 def relu_grad_batch_norm_grad(call):
-    return backward(call, rectifier=True, addend=False) if call.geometry[2] == 0 else "not gy"
+    return backward(call, by="y", addend=False) if call.geometry[2] == 0 else "not gy"
 
 
 @kernel("batch_norm_grad+add")
 def batch_norm_grad_add(call):
-    return backward(call, rectifier=False, addend=True)
+    return backward(call, by=None, addend=True)
 
 
 @kernel("relu_grad+batch_norm_grad+add")
 def relu_grad_batch_norm_grad_add(call):
-    return backward(call, rectifier=True, addend=True)
+    return backward(call, by="y", addend=True)
+
+
+@kernel("batch_norm_relu_grad")
+def batch_norm_relu_grad(call):
+    return backward(call, by="bias", addend=False)
+
+
+@kernel("batch_norm_relu_grad+add")
+def batch_norm_relu_grad_add(call):
+    return backward(call, by="bias", addend=True)
