@@ -5,6 +5,7 @@ import pytest
 from legs import CPU, REFERENCE
 from trivet import Tensor, capture, ops, optim, registry, zoo
 from trivet.registry import missing
+from trivet.tape import grad
 
 pytestmark = pytest.mark.skipif(
     any(map(missing, CPU)), reason="the CPU leg lacks a library on this platform"
@@ -58,3 +59,28 @@ def test_a_captured_step_that_is_not_fused_gives_the_bits_of_eager(monkeypatch):
     losses, found, _ = trained(CPU, capture, "float32", monkeypatch)
     assert losses == eager
     assert all(np.array_equal(found[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_gradient_takes_the_bias_that_was_added_though_another_is_there_meanwhile(moved):
+    rng = np.random.default_rng(0)
+    given = [rng.standard_normal(shape) for shape in [(4, 16, 9, 9), (16,), (16,), (4, 16, 9, 9)]]
+    push, rate = Tensor(np.full(16, 9.0), "float32"), Tensor(1.0, "float64")
+
+    def gradient(x, weight, bias, gy):
+        y = ops.relu(ops.batch_norm(x, weight, bias, training=True))
+        if moved:  # so low that every rectifier would be closed
+            ops.sgd_(bias, push, rate)
+        return grad(y, [x], gradient=gy)[0]
+
+    call = capture(gradient, fuse=True)
+    for _ in range(3):
+        tensors = [Tensor(v, "float32", requires_grad=v is given[0]) for v in given]
+        found = call(*tensors).numpy()
+    x, weight, bias, gy = (Tensor(v, requires_grad=v is given[0]) for v in given)
+    y = ops.relu(ops.batch_norm(x, weight, bias, training=True))
+    expected = grad(y, [x], gradient=gy)[0].numpy()
+    names = [note.call.name for note in call.program.notes]
+    assert ("batch_norm_relu_grad" in names) is not moved
+    # some ten roundings of values that are all about as large
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
