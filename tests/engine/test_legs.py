@@ -70,6 +70,29 @@ def test_no_more_threads_are_planned_for_than_the_runtime_may_start():
     assert "threads: 2\n" in text
 
 
+ALONE = """
+from trivet.lib import openmp
+openmp.NAMES = ("libthereisnone.so",)
+import numpy as np
+from trivet import Tensor, ops, registry
+
+registry.PREFERENCE["cpu"] = ["trivet.native"]
+x = Tensor(np.arange(40_000, dtype="float32"), requires_grad=True)
+ops.relu(x - 39_998.0).sum().backward()
+print(openmp.threads(), x.grad.numpy().nonzero()[0].tolist())
+"""
+
+
+def test_without_an_openmp_runtime_our_kernels_run_on_one_thread():
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "engine")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "1 [39999]\n", done.stderr
+
+
 @pytest.mark.parametrize(
     "name, value",
     [("OMP_NUM_THREADS", "many"), ("OMP_DYNAMIC", "true"), ("TRIVET_LANES", "7")],

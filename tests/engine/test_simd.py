@@ -393,29 +393,6 @@ def test_an_option_beyond_float32_is_infinite():
     np.testing.assert_array_equal(clipped.numpy(), [1, 2, -np.inf, -2])
 
 
-ALONE = """
-from trivet.lib import openmp
-openmp.NAMES = ("libthereisnone.so",)
-import numpy as np
-from trivet import Tensor, ops, registry
-
-registry.PREFERENCE["cpu"] = ["trivet.native"]
-x = Tensor(np.arange(40_000, dtype="float32"), requires_grad=True)
-ops.relu(x - 39_998.0).sum().backward()
-print(openmp.threads(), x.grad.numpy().nonzero()[0].tolist())
-"""
-
-
-def test_without_an_openmp_runtime_kernels_run_on_one_thread():
-    done = subprocess.run(
-        [sys.executable, "-c", ALONE],
-        env=os.environ | {"PYTHONPATH": str(ENGINE)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout == "1 [39999]\n", done.stderr
-
-
 def test_threads_that_compile_at_once_leave_numbas_settings_as_they_were():
     names = {"parameter": parameter, "write": write}
     exec("def typed(table):\n    write(parameter(table, 0), 2.5)\n", names)
