@@ -65,9 +65,12 @@ def test_one_thread_and_narrow_vectors_compute_the_same(tmp_path):
     assert "threads: 1\n" in text and "vectors: 4 float32" in text
 
 
-def test_no_more_threads_are_planned_for_than_the_runtime_may_start():
-    _, text = steps(legs=REFERENCE, OMP_NUM_THREADS="3", OMP_THREAD_LIMIT="2")
-    assert "threads: 2\n" in text
+@pytest.mark.parametrize(
+    "limit, threads", [({"OMP_THREAD_LIMIT": "2"}, 2), ({"OMP_MAX_ACTIVE_LEVELS": "0"}, 1)]
+)
+def test_no_more_threads_are_planned_for_than_the_runtime_starts(limit, threads):
+    _, text = steps(legs=REFERENCE, OMP_NUM_THREADS="3", **limit)
+    assert f"threads: {threads}\n" in text
 
 
 ALONE = """

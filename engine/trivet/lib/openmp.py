@@ -37,7 +37,8 @@ def threads() -> int:
 
     ``OMP_NUM_THREADS`` if set; else the processors this process may use: its affinity, and what
     the control group grants (a container with a quota of two processors sees all of the machine's).
-    Never more than OMP_THREAD_LIMIT: kernels add up one part per thread, so all must come.
+    Never more than the runtime starts (OMP_THREAD_LIMIT, OMP_MAX_ACTIVE_LEVELS): kernels have room
+    for as many parts, and add up all of them.
 
     Raises:
         OptionError: OMP_NUM_THREADS is no whole number above 0, or OMP_DYNAMIC lets the runtime
@@ -59,7 +60,8 @@ def threads() -> int:
             "set it to the number of processors, or leave it out.",
         )
     count = int(wanted) if wanted else min(_allowed(), _granted())
-    count = min(count, runtime.omp_get_thread_limit())
+    parallel_at_all = runtime.omp_get_max_active_levels() > 0
+    count = min(count, runtime.omp_get_thread_limit()) if parallel_at_all else 1
     runtime.omp_set_num_threads(count)
     return count
 
