@@ -64,5 +64,5 @@ def name(facts: dict[str, Any]) -> str:
 
 def slug(text: str) -> str:
     """Letters, digits and single dashes, in lower case."""
-    text = re.sub(r"\((R|TM)\)|\b(CPU|Processor|with)\b|@.*", " ", text, flags=re.I)
+    text = re.sub(r"\((R|TM)\)|\b(CPU|Processor|with)\b|@ *[\d.]+ *GHz", " ", text, flags=re.I)
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -25,6 +25,7 @@ def rival(name, times):
 def rivals(monkeypatch, tmp_path):
     """A backend whose first guess takes a hundred times as long as its second; an empty store."""
     monkeypatch.setenv("TRIVET_CACHE", str(tmp_path))
+    monkeypatch.delenv("TRIVET_PLANS", raising=False)
     monkeypatch.setattr(tuning, "_RESULTS", {})
     monkeypatch.setattr(registry, "_KERNELS", dict(registry._KERNELS))
     monkeypatch.setattr(registry, "_CHOICES", {})
