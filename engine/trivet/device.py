@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from collections import OrderedDict
+from contextlib import suppress
 from itertools import count
 from threading import RLock
 
@@ -31,6 +33,13 @@ def stagger(k: int) -> int:
 def empty(device: str, nbytes: int) -> np.ndarray:
     """Uninitialised, aligned bytes."""
     return _EMPTY[expect(device)](nbytes)
+
+
+def trim(device: str) -> None:
+    """Gives memory that is free back to the system."""
+    _TRIM[expect(device)]()
+    with suppress(AttributeError, OSError, TypeError):  # glibc's alone keeps freed blocks
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def expect(device: str) -> str:
@@ -91,7 +100,12 @@ class _Pool:
             self.idle += size
             self.free.setdefault(size, []).append(block)
             self.free.move_to_end(size)
-            while self.used + self.idle > 1.25 * self.peak:
+            self.trim(down_to=int(1.25 * self.peak) - self.used)
+
+    def trim(self, down_to: int = 0) -> None:
+        """Frees the blocks that were not wanted for longest until so many bytes are idle."""
+        with self._lock:
+            while self.idle > max(0, down_to):
                 oldest, blocks = next(iter(self.free.items()))
                 if blocks:
                     blocks.pop()
@@ -101,7 +115,7 @@ class _Pool:
 
 
 _empty_cpu = _Pool()
-_EMPTY = {"cpu": _empty_cpu}
+_EMPTY, _TRIM = {"cpu": _empty_cpu}, {"cpu": _empty_cpu.trim}
 
 
 class Buffer:

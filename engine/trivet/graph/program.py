@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import tuning
-from ..device import Buffer, empty
+from ..device import Buffer, empty, trim
 from ..launch import Note, Trace, operands
 from . import passes
 from .arena import lifetimes, place
@@ -38,6 +38,7 @@ class Program:
         lives |= {slot: (0, len(code.notes)) for slot in constants}
         offsets, total = place(lives, code.specs)
         device = next((b.device for b in trace.outside.values()), "cpu")
+        trim(device)  # what the step's calls so far have used: the arena takes its place
         self.arena = empty(device, total)
         memory = {slot: b.memory for slot, b in trace.outside.items()}
         memory |= {slot: self.arena[offset:] for slot, offset in offsets.items()}
