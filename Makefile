@@ -2,7 +2,8 @@
 PYTHON ?= python3
 HOME_OF_RUNS = $(or $(ROSETTA_HOME),$(CURDIR)/.rosetta)
 ROSETTA = "$(HOME_OF_RUNS)/env/rosetta/bin/rosetta"
-PYTEST = "$(HOME_OF_RUNS)/env/dev/bin/python" -m pytest
+# Two files of tests at a time share the cores: a thread that waits must not spin.
+PYTEST = OMP_WAIT_POLICY=passive "$(HOME_OF_RUNS)/env/dev/bin/python" -m pytest -n 2 --dist loadfile
 RUFF = "$(HOME_OF_RUNS)/env/dev/bin/ruff"
 JUPYTER = "$(HOME_OF_RUNS)/env/rosetta/bin/jupyter"
 CHOICE = $(if $(FRAMEWORKS),--framework "$(FRAMEWORKS)") $(if $(WORKLOADS),--workload "$(WORKLOADS)")
