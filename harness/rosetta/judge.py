@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from . import agreement, references, store
 from .agreement import Agreement
@@ -114,6 +113,8 @@ def _score(predictions: np.ndarray, y: np.ndarray, spec: Workload) -> dict[str, 
     if spec.input.target == "multi_hot":
         if predictions.shape != y.shape:
             raise ResultError(f"predictions have shape {predictions.shape}, expected {y.shape}")
+        from sklearn.metrics import roc_auc_score  # here: it takes seconds to import
+
         both = [k for k in range(y.shape[1]) if 0 < y[:, k].sum() < len(y)]
         areas = [roc_auc_score(y[:, k], predictions[:, k]) for k in both]
         mean = float(np.mean(areas)) if areas else None

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from math import exp, log, sqrt
 from statistics import fmean, median, stdev
 
-from scipy.stats import t as student
+from scipy.special import stdtrit  # scipy.stats has it too, and takes a second to import
 
 from .row import Interval
 from .store import Lap
@@ -54,7 +54,7 @@ def interval(rounds: Sequence[float], level: float = 0.95) -> Interval:
     if len(rounds) < LEAST_INTERVAL:
         return Interval(middle, None, None)
     logs = [log(value) for value in rounds]
-    half = student.ppf((1 + level) / 2, len(logs) - 1) * stdev(logs) / sqrt(len(logs))
+    half = stdtrit(len(logs) - 1, (1 + level) / 2) * stdev(logs) / sqrt(len(logs))
     low, high = exp(fmean(logs) - half), exp(fmean(logs) + half)
     # The interval stands around the geometric mean, from which a skewed sample's median can stray.
     return Interval(middle, min(low, middle), max(high, middle))
