@@ -154,5 +154,5 @@ def test_a_planted_fault_is_caught_and_named(rows, project, fault):
 
 
 def test_verify_is_content_with_this_installation(project):
-    done = project.rosetta("verify", "--workload", "cnn_cifar10")
+    done = project.rosetta("verify", "keras_tf", "trivet", "--workload", "cnn_cifar10")
     assert "all is as it should be" in done.stdout and "FAIL" not in done.stdout
