@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -24,6 +25,7 @@ from .spec import Spec, Strided
 BUDGET = 0.05  # seconds for each candidate after its first run
 ROUNDS = 3, 15  # at least, at most
 MARGIN = 0.97  # what displaces the best guess needs less than this share of its time
+FRACTION = re.compile(r"-?\d+(\.\d+(e[+-]?\d+)?|e[+-]?\d+)")  # as Python writes a float
 _RESULTS: dict[Path, dict[str, dict]] = {}
 
 
@@ -45,9 +47,13 @@ def seconds(call: Call, plans: list[Plan]) -> list[float]:
 
 
 def described(call: Call) -> str:
-    """All of a call's work: two calls that differ in a step of a view are two."""
+    """All of a call's work: two calls that differ in a step of a view are two.
+
+    Fractions in a geometry, eps or the p of dropout, change results and no work: calls that differ
+    in them alone are one, so a step checked without dropout has the kernels of one that drops.
+    """
     ins = ", ".join(f"{spec} {spec.steps}" for spec in call.ins)
-    return f"{call.name}({ins}) {call.geometry} on {call.device}"
+    return f"{call.name}({ins}) {FRACTION.sub('_', str(call.geometry))} on {call.device}"
 
 
 def label(plan: Plan) -> str:

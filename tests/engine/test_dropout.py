@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trivet import Tensor, grad
+from trivet import Tensor, capture, grad, ops
 from trivet import rng as random
 from trivet.errors import GradientError, OptionError
 from trivet.launch import Trace, sending_to
@@ -82,11 +82,24 @@ def test_seed_resets_the_default_generator_in_place():
     assert DEFAULT.state is state and (dropout(x).numpy() == first).all()
 
 
-def test_what_changes_nothing_returns_x_itself_and_draws_nothing():
+def test_evaluation_returns_x_itself_and_draws_nothing():
     generator, x = Generator(5), Tensor([1.0])
-    assert dropout(x, 0, generator=generator) is x
     assert dropout(x, 0.5, training=False, generator=generator) is x
     assert generator.state.numpy().tolist() == [5, 0]
+
+
+def test_a_probability_of_zero_keeps_all_and_runs_the_same_kernels():
+    x = Tensor(np.random.default_rng(0).standard_normal((8, 8, 4, 4)), "float32")
+
+    def step(p):
+        generator = Generator(5)
+        return capture(lambda x: dropout(ops.relu(x), p, generator=generator), fuse=True, tune=True)
+
+    none, some = step(0.0), step(0.25)
+    for _ in range(3):
+        kept, dropped = none(x).numpy(), some(x).numpy()
+    assert (kept == np.maximum(x.numpy(), 0)).all() and (dropped != kept).any()
+    assert none.program.digest() == some.program.digest()
 
 
 def test_later_draws_do_not_disturb_an_earlier_gradient():

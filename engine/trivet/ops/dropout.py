@@ -93,7 +93,8 @@ def dropout(
     gradient. What is dropped is 0 even where x is inf or nan.
 
     Args:
-        p: Probability of a zero; 0 returns x itself, 1 gives zeros.
+        p: Probability of a zero; 1 gives zeros. 0 keeps every element and runs the kernels of any
+            other p all the same: what is checked without dropout is what runs with it.
         training: False returns x itself.
         generator: Moves on by one draw; the default one, see ``seed``, unless given.
 
@@ -113,7 +114,7 @@ def dropout(
             f"dropout: expected a probability p in [0, 1]; got {p!r}.",
             "p is the part to drop, not the part to keep.",
         )
-    if p == 0 or not training:
+    if not training:
         return x
     return _masked(x, (generator or DEFAULT).draw(), float(p))
 
