@@ -155,7 +155,9 @@ def _parity(
             if reference and reference.path:
                 judged = True
                 with _open(reference.path) as base:
-                    found = agreement.compare(arrays, base, spec, precision, steps)
+                    found = agreement.compare(
+                        arrays, base, reference.losses, spec, precision, steps
+                    )
                     if alone:  # the layer at fault comes before what follows from it
                         with _open(alone) as own:
                             start = _parity_tensors(run, spec)

@@ -285,7 +285,7 @@ class Run:
             each = max(self._recorder.last, 1e-7)
             laps = 5
             steps = max(1, min(1000, int(seconds / laps / each)))
-            for _ in range(laps if laps * each * steps < 4 * seconds else 2):
+            for _ in range(laps if laps * each * steps < 4 * seconds else 1):
                 self._lap_layer(name, part, compute, steps)
 
     def _lap_layer(self, name, part, compute, steps):

@@ -99,7 +99,7 @@ class Referee:
     """The framework whose float64 jobs judge all others."""
 
     framework: Framework
-    lacking: tuple[Workload, ...]  # workloads of which no reference is at hand
+    lacking: dict[str, int]  # workloads of which no reference is at hand: steps to compute
     kernel: str
 
 
@@ -173,7 +173,7 @@ def jobs(
     able = [cell for cell in planned if cell.state == "planned"]
     workload_of = {w.name: w for w in workloads}
     framework_of = {f.name: f for f in frameworks}
-    found = _references(referee, options) if referee else []
+    found = _references(referee, workloads, options) if referee else []
     for kind in (kind for kind in ORDER if kind in options.kinds):
         rounds = (options.rounds or ROUNDS[options.profile]) if kind == "timing" else 1
         fit = [cell for cell in able if _does(cell, kind, workload_of[cell.workload], options)]
@@ -196,15 +196,16 @@ def _does(cell: Cell, kind: str, workload: Workload, options: Options) -> bool:
     return cell.device in schedule.devices and (kind in ("timing", "parity") or asked)
 
 
-def _references(referee: Referee, options: Options) -> list[Job]:
+def _references(referee: Referee, workloads: list[Workload], options: Options) -> list[Job]:
     """The float64 jobs that judge all others, on the CPU whatever the others run on."""
     framework, found = referee.framework, []
-    for workload in referee.lacking:
+    for workload in (w for w in workloads if w.name in referee.lacking):
         profile = workload.profiles[options.profile]
         feed = next(feed for feed, kinds in workload.feeds.items() if "parity" in kinds)
         names = workload.name, feed, framework.name, framework.judge
         cell = Cell(*names, "reference", "fp64", "cpu")
         job = _job(cell, "parity", 1, profile, framework.variants[framework.judge], options)
+        job.parameters["schedule"]["steps"] = referee.lacking[workload.name]
         patience = 3 * job.timeout  # float64 in NumPy takes its time
         found.append(replace(job, kernel=referee.kernel, timeout=patience))
     return found

@@ -99,17 +99,13 @@ def _referee(
     if judging is None:
         return None
     machine_folder = project.RESULTS / machine.name(machine.fingerprint())
-    lacking = tuple(
-        w
+    steps = {w.name: references.steps(w, options.profile, manifests[w.name]) for w in workloads}
+    lacking = {
+        w.name: steps[w.name]
         for w in workloads
         if judging in frameworks
-        or not references.at_hand(
-            machine_folder,
-            w.name,
-            manifests[w.name],
-            w.profiles[options.profile].schedules["parity"].steps or 0,
-        )
-    )
+        or not references.at_hand(machine_folder, w.name, manifests[w.name], steps[w.name])
+    }
     environment = environments.outcome(judging, "cpu")
     if isinstance(environment, str):
         console.print(f"{judging.title}, which judges the others, is {environment}")

@@ -47,6 +47,7 @@ class Schedule:
     """What one kind of job does in one profile. A key that a kind has no use for stays None."""
 
     steps: int | None = None  # at most
+    reference: int | None = None  # parity: of these in float64, where the later losses are stored
     at_least: int = 5  # timing: steps after the first, however long they take
     epochs: int | None = None  # training: instead of steps
     seconds: float | None = None  # timing: after the first step; layers: all of them together

@@ -39,6 +39,7 @@ bound_alone_updated = 1e-3
 [profiles.quick]
 batch = { cpu = 64 }
 timing = { steps = 100, seconds = 15 }
+parity = { steps = 3, reference = 1 }
 
 [accept]
 loss_first = { near = 2.3, within = 0.5 }

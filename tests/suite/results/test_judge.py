@@ -5,8 +5,9 @@ import re
 
 import numpy as np
 import pytest
-from rosetta import judge, references, store
+from rosetta import judge, project, references, store
 from rosetta.errors import ResultError
+from rosetta.spec import workload
 
 RNG = np.random.default_rng(11)
 
@@ -250,6 +251,39 @@ def test_the_stored_trajectory_judges_the_losses(results):
     later.inputs(**{"parity.x": np.ones(3)})  # another parity set: the trajectory says nothing
     found = judged(later, later.parity(later.cell("new"), good))
     assert found["state"] == "unverified"
+
+
+def test_losses_past_the_float64_job_are_those_stored(results):
+    early, base = results("10-quick"), reference()
+    early.inputs(**{"parity.x": np.zeros(3)})
+    manifest = project.home() / "inputs/tiny/d1.json"
+    tiny = workload.load("tiny")
+    assert references.steps(tiny, "quick", manifest) == 3  # nothing is stored yet
+    with_reference(early, base)
+    references.keep(early.folder)
+    assert references.steps(tiny, "quick", manifest) == 1
+
+    run, good = results("12-quick"), rounded(base)
+    with_reference(run, {**base, "losses": base["losses"][:1]})
+    found = judged(run, run.parity(run.cell("good"), good))
+    assert found["state"] == "verified" and found["against"].startswith("12-quick/parity-")
+    assert found["reference_curve"] == [2.3, 2.1, 1.9]
+    a_slow_drift(good)
+    assert judged(run, run.parity(run.cell("bad"), good))["state"] == "outside"
+
+    run.inputs(**{"parity.x": np.ones(3)})  # another parity set: the trajectory says nothing
+    assert references.steps(tiny, "quick", manifest) == 3
+
+
+def test_stored_losses_that_begin_otherwise_are_not_gone_on_with(results):
+    early, base = results("10-quick"), reference()
+    early.inputs(**{"parity.x": np.zeros(3)})
+    with_reference(early, base)
+    references.keep(early.folder)
+    run = results("12-quick")
+    with_reference(run, {**base, "losses": base["losses"][:1] * (1 + 1e-7)})
+    found = judged(run, run.parity(run.cell("good"), rounded(base)))
+    assert found["reference_curve"] == [2.3 * (1 + 1e-7)]
 
 
 def test_a_run_without_a_float64_job_cannot_become_the_reference(results):

@@ -43,11 +43,14 @@ def test_the_references_that_are_lacking_come_first_and_run_on_the_cpu(device):
     judge = next(f for f in FRAMEWORKS if f.judge)
     chosen = options(device=device)
     assert not [j for j in jobs(chosen) if j.cell.precision == "fp64"]
-    made = jobs(chosen, referee=plan.Referee(judge, tuple(WORKLOADS[:2]), "trivet"))
+    made = jobs(chosen, referee=plan.Referee(judge, {w.name: 2 for w in WORKLOADS[:2]}, "trivet"))
     references = [j for j in made if j.cell.precision == "fp64"]
     assert made[:2] == references and {j.kernel for j in references} == {"trivet"}
     assert [j.cell.workload for j in references] == [w.name for w in WORKLOADS[:2]]
     assert {j.cell.device for j in references} == {"cpu"}
+    assert {j.parameters["schedule"]["steps"] for j in references} == {2}
+    others = [j for j in made if j.kind == "parity" and j.cell.precision == "fp32"]
+    assert 2 not in {j.parameters["schedule"]["steps"] for j in others}
 
 
 def test_what_is_offered_may_depend_on_the_profile():
