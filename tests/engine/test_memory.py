@@ -30,7 +30,29 @@ def test_a_pool_keeps_no_more_than_was_ever_in_use():
         block = pool(size)
         del block
         gc.collect()
-        assert pool.used == 0 and pool.idle <= 1.25 * pool.peak
+        assert pool.used == 0 and pool.idle <= pool.SLACK * pool.peak
+
+
+def test_a_somewhat_smaller_value_takes_a_free_block_and_a_much_smaller_one_does_not():
+    pool = _Pool()
+    kept = [pool(10_000_000)]  # so that more than the block may be idle
+    block = pool(1_000_000)
+    place = block.ctypes.data
+    del block
+    kept.append(pool(400_000))
+    somewhat = pool(800_000)
+    assert kept[1].ctypes.data != place == somewhat.ctypes.data
+    assert len(somewhat) < 1_000_000 and pool.idle == 0
+
+
+def test_a_new_block_makes_room_first():
+    pool = _Pool()
+    blocks = [pool(1_000_000) for _ in range(4)]
+    del blocks
+    gc.collect()
+    kept = pool(8_000_000)
+    assert pool.used + pool.idle <= pool.SLACK * pool.peak
+    assert len(kept) >= 8_000_000
 
 
 PEAK = """

@@ -7,21 +7,23 @@ import os
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
 from ..errors import OptionError
+from .width import lanes_of_a_wide_register
 
 FEATURES = get_host_cpu_features()
 CPU = get_host_cpu_name()
 
 
 def _lanes() -> int:
-    """Lanes of a float32 vector: ``TRIVET_LANES``, else what one register of this machine holds."""
+    """Lanes of a float32 vector: ``TRIVET_LANES``, else what one register of this machine holds,
+    or half of it where the whole is no faster."""
     wanted = os.environ.get("TRIVET_LANES", "")
     if wanted and wanted not in ("4", "8", "16"):
         raise OptionError(f"Expected TRIVET_LANES 4, 8 or 16; got {wanted!r}.", "leave it out.")
     if wanted:
         return int(wanted)
-    # Zen 4 does a 512-bit operation in two halves: eight lanes waste less of odd channel counts
-    halves = CPU == "znver4"
-    return 4 if not FEATURES.get("avx2") else 16 if FEATURES.get("avx512f") and not halves else 8
+    if FEATURES.get("avx512f"):
+        return lanes_of_a_wide_register(CPU, FEATURES.flatten())
+    return 8 if FEATURES.get("avx2") else 4
 
 
 LANES = _lanes()
