@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -50,14 +49,14 @@ class Checked:
     A kernel cannot raise, so it takes another id instead, and the error is raised after it.
 
     Args:
-        flag, ids: The Operands of the flag (int64, in the workspace) and of plain int64 ids.
-        shape: Of the ids.
+        flag, ids: The Operands of the flag (int64, in the workspace) and of plain ids.
+        spec: Of the ids.
         count: They count in [0, count).
     """
 
-    def __init__(self, run: Launch, name: str, flag: Operand, ids: Operand, shape, count: int):
+    def __init__(self, run: Launch, name: str, flag: Operand, ids: Operand, spec: Spec, count: int):
         self.run, self.name, self.flag, self.ids = run, name, flag, ids
-        self.shape, self.count = shape, count
+        self.spec, self.count = spec, count
 
     def __call__(self, *addresses: int) -> None:
         self.bind(*addresses)()
@@ -75,8 +74,8 @@ class Checked:
         return checked
 
     def _raise(self, address):
-        ids = np.ctypeslib.as_array((ctypes.c_int64 * math.prod(self.shape)).from_address(address))
-        ids = ids.reshape(self.shape)
+        memory = (ctypes.c_char * self.spec.nbytes).from_address(address)
+        ids = np.frombuffer(memory, self.spec.dtype).reshape(self.spec.shape)
         place = tuple(int(i) for i in np.argwhere((ids < 0) | (ids >= self.count))[0])
         raise IdError(
             f"{self.name}: expected ids in [0, {self.count}); got {ids[place]} at position "

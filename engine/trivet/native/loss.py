@@ -71,7 +71,7 @@ def cross_entropy(call):
     if not single:
         stages += total(values, rows, Operand(0), parts, call.geometry, on)
     launch = Launch(*stages, on=on)
-    run = Checked(launch, "cross_entropy", flag, Operand(2), ids.shape, columns)
+    run = Checked(launch, "cross_entropy", flag, Operand(2), ids, columns)
     out, workspace = Spec(ids.shape if single else ()), 64 + 64 * on + 4 * rows
     return planned(run, [logits.at(PLAIN), ids.at(PLAIN)], [out], workspace=workspace)
 

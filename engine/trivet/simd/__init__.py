@@ -29,6 +29,7 @@ from .kernels import (
     parameter,
     read,
     read_double,
+    read_int32,
     read_integer,
     share,
     thread,
@@ -44,6 +45,6 @@ from .values import Emitter
 __all__ = [
     "BYTES", "DOUBLES", "KERNELS", "LANES", "REGISTERS", "Emitter", "Kernel", "Launch", "Operand",
     "Value", "block", "cache_folder", "double_bits", "float_bits", "helper", "kernel", "parameter",
-    "read", "read_double", "read_integer", "share", "thread", "threads", "variant", "write",
-    "write_integer",
+    "read", "read_double", "read_int32", "read_integer", "share", "thread", "threads", "variant",
+    "write", "write_integer",
 ]  # fmt: skip

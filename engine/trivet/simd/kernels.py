@@ -21,7 +21,7 @@ from numba.core import config, types
 
 from ..folders import user_folder
 from ..lib import openmp
-from .ssa import F32, F64, I64, POINTER, Value
+from .ssa import F32, F64, I32, I64, POINTER, Value
 from .target import CPU, LANES, REGISTERS
 from .values import Emitter
 
@@ -95,9 +95,8 @@ def _writing(number):
     return numba.extending.intrinsic(typing)
 
 
-read, read_double, read_integer = (
-    _reading(F32, types.float32), _reading(F64, types.float64), _reading(I64, types.int64),
-)  # fmt: skip
+read, read_double = _reading(F32, types.float32), _reading(F64, types.float64)
+read_integer, read_int32 = _reading(I64, types.int64), _reading(I32, types.int32)
 write, write_integer = _writing(types.float32), _writing(types.int64)
 
 
