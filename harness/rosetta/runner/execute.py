@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -159,8 +160,9 @@ def _variables(record: Record, job: Job) -> dict[str, str]:
     return {
         **variables(job.parameters["threads"], cache),
         "JUPYTER_PATH": str(project.home() / "jupyter"),
-        # choices by measurement: one set for all kinds of job, so that parity runs what is timed
-        "TRIVET_PLANS": str(cache.with_name(f"{job.cell.id}-plans")),
+        # choices by measurement: one set for all kinds of job and all feeds of a network, so that
+        # parity runs what is timed
+        "TRIVET_PLANS": str(cache.with_name(f"{replace(job.cell, feed='any').id}-plans")),
         **job.environment,
     }
 
