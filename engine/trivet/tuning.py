@@ -74,7 +74,8 @@ def digest(choices: list[tuple[Call, Plan]]) -> str:
 
 def race(call: Call, plans: list[Plan]) -> list[float]:
     """Seconds of one run of each plan, on zeros: the fastest of rounds that take turns."""
-    runs = [_prepared(call, plan) for plan in plans]
+    made: dict[tuple[int, Spec], Buffer] = {}  # by place among the operands: one for all plans
+    runs = [_prepared(call, plan, made) for plan in plans]
     laps: list[list[float]] = [[] for _ in plans]
     for run in runs:
         _lap(run)  # wakes threads, touches memory
@@ -92,12 +93,15 @@ def _lap(run) -> float:
     return perf_counter() - start
 
 
-def _prepared(call: Call, plan: Plan):
-    """The plan bound to operands made up for it."""
+def _prepared(call: Call, plan: Plan, made: dict[tuple[int, Spec], Buffer]):
+    """The plan bound to operands made up for it, those of equal plans among them."""
     specs = [*plan.outs, *plan.ins]
     if plan.workspace:
         specs.append(Spec((plan.workspace,), "uint8"))
-    buffers = [_zeros(spec, call.device) for spec in specs]
+    for place in enumerate(specs):
+        if place not in made:
+            made[place] = _zeros(place[1], call.device)
+    buffers = [made[place] for place in enumerate(specs)]
     operands = [b.address() if plan.addressed else b.array() for b in buffers]
     launch = plan.bound(*operands)
     return lambda keep=buffers: launch()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from math import ceil
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from . import stats
 from .errors import SpecError
@@ -15,6 +15,7 @@ from .spec import workload as workloads
 from .spec.workload import Workload
 from .store import Record, Run
 
+T = TypeVar("T", int, float)
 CURVE = 500  # points of a training curve that a row keeps
 CALIBRATING = 2  # laps of a layer: what is done once, and the one that tells how many steps fit
 
@@ -132,10 +133,13 @@ class Cell:
         known = [seconds for seconds in found if seconds is not None]
         return median(known) if known else None
 
-    def memory(self, what: str) -> int | None:
-        """The most bytes that a timing job held: ``peak_host_bytes`` or ``peak_device_bytes``."""
-        found = [record.last.get("memory", {}).get(what) for record in self.timing.values()]
-        return max((bytes_ for bytes_ in found if bytes_ is not None), default=None)
+    def memory(self, what: str) -> tuple[int | None, int | None]:
+        """The most bytes that a timing job held, (cold, warm): compiling and tuning need some.
+
+        Args:
+            what: ``peak_host_bytes`` or ``peak_device_bytes``.
+        """
+        return self._cold_and_warm(lambda record: record.last.get("memory", {}).get(what), max)
 
     def epoch_steps(self) -> int | None:
         """Steps of an epoch of training; None where nothing is trained."""
@@ -205,9 +209,9 @@ class Cell:
         return found
 
     def _cold_and_warm(
-        self, get: Callable[[Record], float | None]
-    ) -> tuple[float | None, float | None]:
-        """Round 1 begins with empty caches, later rounds find them filled.
+        self, get: Callable[[Record], T | None], over: Callable[[list[T]], T] = median
+    ) -> tuple[T | None, T | None]:
+        """Round 1 begins with empty caches, later rounds find them filled: what they are together.
 
         A first round that had to begin again after a kill was not cold: it says nothing.
         """
@@ -215,7 +219,7 @@ class Cell:
         first = next((j["id"] for j in self.run.jobs(self.id, "timing") if j["round"] == 1), "")
         cold = values.get(1) if self.run.state(first).attempt == 1 else None
         later = [v for number, v in values.items() if number > 1 and v is not None]
-        return cold, median(later) if later else None
+        return cold, over(later) if later else None
 
     def _trouble(self, job: str) -> str:
         """Why a job that ended has no measurement, or an empty string."""

@@ -92,7 +92,8 @@ class Row:
     validate_seconds: float | None = None  # one batch of validation
     io_lag_seconds: float | None = None  # files minus synthetic, per step; on the row fed by files
     io_lag: Interval | None = None  # the same as a ratio, paired by round
-    peak_host_bytes: int | None = None
+    peak_host_bytes_cold: int | None = None  # compiling and tuning included
+    peak_host_bytes: int | None = None  # as all that is not called cold: caches filled
     peak_device_bytes: int | None = None
     # what was learnt
     accuracy: float | None = None  # of all test samples

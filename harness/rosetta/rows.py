@@ -134,7 +134,7 @@ def _speed(cell: Cell) -> dict[str, Any]:
     steps, job = list(cell.steps.values()), cell.job()
     time = stats.interval(steps) if steps else None
     an_epoch = cell.epoch_steps() if cell.spec and cell.spec.phase == "train" else None
-    first, compiling = cell.first_steps(), cell.compiling()
+    first, compiling, host = cell.first_steps(), cell.compiling(), cell.memory("peak_host_bytes")
     flops = cell.step_flops()
     return {
         "n": len(steps),
@@ -148,8 +148,9 @@ def _speed(cell: Cell) -> dict[str, Any]:
         "compile_warm": compiling[1],
         "latency_seconds": cell.of_phase("latency"),
         "validate_seconds": cell.of_phase("validate"),
-        "peak_host_bytes": cell.memory("peak_host_bytes"),
-        "peak_device_bytes": cell.memory("peak_device_bytes"),
+        "peak_host_bytes_cold": host[0],
+        "peak_host_bytes": host[1],
+        "peak_device_bytes": cell.memory("peak_device_bytes")[1],
     }
 
 

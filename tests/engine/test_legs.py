@@ -106,3 +106,29 @@ def test_settings_that_make_no_sense_are_refused_with_the_fix(name, value):
         steps(**{name: value})
     assert f"{name} " in error.value.stderr and f"got '{value}'" in error.value.stderr
     assert "Fix: " in error.value.stderr
+
+
+SLEEP = """
+import os
+from trivet.lib import openmp
+openmp.threads()
+print(os.environ.get("GOMP_SPINCOUNT"))
+"""
+
+
+@pytest.mark.parametrize(
+    "chosen, spins",
+    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "0")],
+)
+def test_threads_without_work_soon_sleep_unless_the_user_says_otherwise(chosen, spins):
+    """So that a process which wants the same processor gets it; the runtime says what it read."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", SLEEP],
+        env={**kept, **chosen, "OMP_DISPLAY_ENV": "verbose", "PYTHONPATH": str(ROOT / "engine")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
+    assert done.stdout == f"{chosen.get('GOMP_SPINCOUNT')}\n"

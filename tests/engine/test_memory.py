@@ -39,8 +39,8 @@ def test_a_somewhat_smaller_value_takes_a_free_block_and_a_much_smaller_one_does
     block = pool(1_000_000)
     place = block.ctypes.data
     del block
-    kept.append(pool(400_000))
-    somewhat = pool(800_000)
+    kept.append(pool(100_000))
+    somewhat = pool(850_000)
     assert kept[1].ctypes.data != place == somewhat.ctypes.data
     assert len(somewhat) < 1_000_000 and pool.idle == 0
 
@@ -140,6 +140,23 @@ def test_what_nobody_writes_is_reordered_once_and_again_after_a_change(monkeypat
     assert np.array_equal(y.numpy(), expected)
     image.write(image.numpy() * 2)
     assert np.array_equal(step(Tensor(np.float32(1))).numpy(), expected * 2)
+
+
+def test_programs_share_what_was_made_of_a_value_that_both_read(monkeypatch):
+    monkeypatch.setitem(registry.PREFERENCE, "cpu", ["blocked_backend", "trivet.reference"])
+    rng = np.random.default_rng(0)
+    image = Tensor(rng.standard_normal((1, 4, 6, 6)), "float32")
+    weight = Tensor(rng.standard_normal((4, 4, 3, 3)), "float32")
+    step, other = (capture(lambda scale: ops.conv2d(image, weight) * scale) for _ in "12")
+    scales = Tensor(np.ones(1, "float32")), Tensor(np.ones((2, 1, 1, 1), "float32"))
+    for _ in range(3):
+        step(scales[0]), other(scales[1])
+    assert len(step.program.constants) == 1
+    assert step.program.constants == other.program.constants
+    image.write(image.numpy() * 2)
+    expected = ops.conv2d(image, weight).numpy()
+    assert np.array_equal(step(scales[0]).numpy(), expected)
+    assert np.array_equal(other(scales[1]).numpy(), np.repeat(expected, 2, axis=0))
 
 
 def test_what_only_grows_is_copied_once():

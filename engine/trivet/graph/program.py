@@ -7,6 +7,7 @@ from ..device import Buffer, empty, trim
 from ..launch import Note, Trace, operands
 from . import passes
 from .arena import lifetimes, place
+from .constants import constant
 from .grow import grow, share_statistics
 
 
@@ -23,24 +24,24 @@ class Program:
             code = passes.join(code, survivors)
             code = passes.rectify_again(code)
         code, hoisted = passes.hoist(code, survivors, trace.outside)
-        constants = {note.outs[0] for note in hoisted}  # live from replay to replay
-        code = passes.overlay(code, survivors | constants, trace.outside)
+        self.constants, outside = [], dict(trace.outside)
+        for note in hoisted:
+            source, offset = code.views.get(note.ins[0], (note.ins[0], 0))
+            self.constants.append(constant(note, trace.outside[source], offset))
+            outside[note.outs[0]] = self.constants[-1].buffer
+        survivors |= outside.keys()
+        code = passes.overlay(code, survivors, outside)
         code = passes.share_workspace(code)
         self.notes = code.notes
-        self._place(trace, code, survivors, constants)
-        self._sources = [trace.outside[code.owner(note.ins[0])] for note in hoisted]
-        self._hoisted = [self._bound(note) for note in hoisted]
-        self._versions: list[int | None] = [None] * len(hoisted)
+        self._place(trace, code, survivors, outside)
         self._launches = [self._bound(note) for note in code.notes]
 
-    def _place(self, trace, code, survivors, constants):
-        lives = lifetimes(code, survivors | constants, trace.outside)
-        lives |= {slot: (0, len(code.notes)) for slot in constants}
-        offsets, total = place(lives, code.specs)
-        device = next((b.device for b in trace.outside.values()), "cpu")
+    def _place(self, trace, code, survivors, outside):
+        offsets, total = place(lifetimes(code, survivors, outside), code.specs)
+        device = next((b.device for b in outside.values()), "cpu")
         trim(device)  # what the step's calls so far have used: the arena takes its place
         self.arena = empty(device, total)
-        memory = {slot: b.memory for slot, b in trace.outside.items()}
+        memory = {slot: b.memory for slot, b in outside.items()}
         memory |= {slot: self.arena[offset:] for slot, offset in offsets.items()}
         self._memory = list(memory.values())  # bound addresses alone would not keep it
 
@@ -63,10 +64,8 @@ class Program:
     def run(self) -> None:
         for buffer in self.changed:  # first: a launch that raises leaves the earlier ones' writes
             buffer.touch()
-        for k, source in enumerate(self._sources):
-            if self._versions[k] != source.version:
-                self._hoisted[k]()
-                self._versions[k] = source.version
+        for value in self.constants:
+            value.refresh()
         for launch in self._launches:
             launch()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -15,12 +16,18 @@ from ..errors import OptionError
 
 NAMES = "libgomp.so.1", "libomp.so.5"  # LLVM's runtime speaks GNU's language too
 
+# How often a thread without work looks for some before it sleeps: about 0.1 ms. The runtime's own
+# 300,000 keep a processor for longer than the system's time slice: beside one process that computed
+# a step took 5 to 20 times as long, now twice (docs/engine-cpu.md).
+SPINS = "3000"
+
 
 @cache
 def _runtime() -> ctypes.CDLL | None:
     for name in NAMES:
         try:
-            library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+            with _spinning_briefly():
+                library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
         except OSError:
             continue
         library.GOMP_parallel.argtypes = [
@@ -29,6 +36,19 @@ def _runtime() -> ctypes.CDLL | None:
         library.GOMP_parallel.restype = None
         return library
     return None
+
+
+@contextmanager
+def _spinning_briefly():
+    """The runtime reads its environment once, when it is loaded; what the user set stays."""
+    if {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = SPINS
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 @cache

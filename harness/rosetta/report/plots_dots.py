@@ -155,10 +155,10 @@ def finish(ax: Axes, axis: str, log: bool, zero: bool = True) -> None:
 
 def cost(key: Conditions, rows: list[Row]) -> Figure | None:
     """Peak memory, and the first step with empty and with filled caches."""
-    known = [row for row in rows if row.peak_host_bytes or row.first_step_cold]
+    known = [row for row in rows if row.peak_host_bytes or row.peak_host_bytes_cold]
     if not known:
         return None
-    caption = "Cold: the framework's own caches empty; warm: filled; hollow bars: tuned."
+    caption = "Cold: the framework's own caches empty; warm (bars): filled; hollow: tuned."
     height = 1.5 + 0.28 * len(known)
     fig, (memory, first) = figure("memory and first step", key, caption, height, 2, sharey=True)
     found = marks(known)
@@ -171,15 +171,18 @@ def cost(key: Conditions, rows: list[Row]) -> Figure | None:
 def _memory(ax: Axes, rows: list[Row], found: list[Mark]) -> None:
     on_device = any(row.peak_device_bytes for row in rows)
     shift, height = (0.2, 0.34) if on_device else (0.0, 0.5)
-    bars = [(y - shift, found[y], row.peak_host_bytes) for y, row in enumerate(rows)]
-    bars += [(y + shift, found[y], row.peak_device_bytes) for y, row in enumerate(rows)]
-    for y, mark, bytes_ in bars:
-        if bytes_ is None:
-            continue
-        width = bytes_ / 2**20
-        ax.barh(y, width, height, color=mark.face, edgecolor=mark.colour, linewidth=1.4)
-        place = {"xytext": (3, 0), "textcoords": "offset points", "va": "center"}
-        ax.annotate(fmt.digits(width), (width, y), fontsize=7.5, **place)
+    host = [(row.peak_host_bytes, row.peak_host_bytes_cold) for row in rows]
+    bars = [(y - shift, warm, cold) for y, (warm, cold) in enumerate(host)]
+    bars += [(y + shift, row.peak_device_bytes, None) for y, row in enumerate(rows)]
+    for (y, warm, cold), mark in zip(bars, found * 2):
+        ends = [bytes_ / 2**20 for bytes_ in (warm, cold) if bytes_]
+        if warm:
+            ax.barh(y, ends[0], height, color=mark.face, edgecolor=mark.colour, linewidth=1.4)
+            place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+            ax.annotate(fmt.digits(ends[0]), (max(ends), y), fontsize=7.5, **place)
+        if cold:
+            ax.plot(ends, [y] * len(ends), color=mark.colour, linewidth=1, alpha=0.6)
+            ax.plot(ends[-1], y, "s", color=mark.colour, markersize=6)
     which = "; upper bar: host, lower: device" if on_device else " of the host"
     finish(ax, f"peak memory [MiB]{which}", log=False)
     ax.set_xlim(right=ax.get_xlim()[1] * 1.12)  # room for the numbers

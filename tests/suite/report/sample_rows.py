@@ -146,6 +146,7 @@ def measured(
         first_step_warm=step * (8 if compiled else 1.6),
         compile_cold=step * 55 if compiled else None,
         compile_warm=step * 6 if compiled else None,
+        peak_host_bytes_cold=int(9e8 * (1.3 + 0.1 * cell)) if compiled else None,
         peak_host_bytes=int(9e8 * (1 + 0.1 * cell)),
         parity=parity(cell, 20, "outside" if outside else "verified"),
         layers=layer_times(workload, batch, speed, cell),
