@@ -95,7 +95,8 @@ class Captured:
             self._first = seen
         else:
             _expect_the_same(self._first, seen)
-            self.program = Program(trace, results, self.fuse)
+            inputs = {t.buffer for t in self.inputs}
+            self.program = Program(trace, results, inputs, self.fuse)
             self._first = None  # it holds on to what existed before
         return self._result
 

@@ -7,7 +7,7 @@ from collections.abc import Container
 from dataclasses import dataclass, replace
 
 from .. import registry, tuning
-from ..launch import Note
+from ..launch import Note, choose
 from ..registry import Call, Plan
 from ..spec import Spec
 
@@ -44,14 +44,15 @@ def merge_reorders(code: Code, survivors: set[int]) -> Code:
     return replace(code, notes=merged)
 
 
-def join(code: Code, survivors: set[int]) -> Code:
+def join(code: Code, survivors: set[int], fixed: set[int]) -> Code:
     """Joins a launch with the only reader of its (first) result, where a backend offers to.
 
     With tuning on, not where the joined kernel measures clearly slower than the two.
 
     The joined kernel is named ``a+b``; its geometry is both geometries and the place of a's result
     among b's operands; its operands are a's, then b's without that one; its results are b's, then
-    a's others. It is taken only if it accepts the operands as they lie.
+    a's others. It is taken only if it accepts the operands as they lie, but for ``fixed`` values
+    that no launch writes, weights: they are reordered once for all replays.
     """
     notes, specs, k = list(code.notes), list(code.specs), 0
     uses = Counter(slot for note in notes for slot in note.slots)
@@ -59,14 +60,19 @@ def join(code: Code, survivors: set[int]) -> Code:
     single = {slot for slot, n in uses.items() if n == 2} - viewed - survivors  # maker and reader
     makers = {note.outs[0]: note for note in notes if note.outs and not note.plan.writes}
     private = {slot for note in notes for slot in note.outs[1:]}
+    origin = _origins(code, fixed, viewed | survivors)
+    reordered: dict[tuple[int, Spec], Note] = {}
     while k < len(notes):
         b = notes[k]
         for at, slot in enumerate(b.ins):
             a = makers.get(slot) if slot in single else None
             place = None if a is None else _place_of_both(a, k, notes, code)
-            joined = None if place is None else _joined(a, b, at, private)
+            joined = None if place is None else _joined(a, b, at, private, origin, specs)
             if joined:
-                call, plan, slots = joined
+                call, plan, outs, ins = joined
+                lie = [_as_wanted(*pair, call, reordered, specs) for pair in zip(ins, plan.ins)]
+                origin |= {new: slot for new, slot in zip(lie, ins) if new != slot}
+                slots = (*outs, *lie)
                 if plan.workspace:
                     slots = (*slots, len(specs))
                     specs.append(Spec((plan.workspace,), "uint8"))
@@ -75,7 +81,33 @@ def join(code: Code, survivors: set[int]) -> Code:
                 k = place - 2  # look at the joined launch again: chains grow link by link
                 break
         k = max(k + 1, 0)
+    notes = [*reordered.values(), *notes]
+    read = {slot for note in notes for slot in note.ins}
+    notes = [note for note in notes if note.outs[:1] not in {(s,) for s in origin.keys() - read}]
     return replace(code, notes=notes, specs=specs)
+
+
+def _origins(code: Code, fixed: set[int], bound: set[int]) -> dict[int, int]:
+    """Values that stay as they are, and copies of them in other layouts: of which they are one."""
+    written = Counter(code.owner(slot) for note in code.notes for slot in note.written)
+    origin = {slot: slot for slot in fixed if not written[slot]}
+    for note in code.notes:
+        if note.call.name == "reorder" and written[note.outs[0]] == 1:
+            if note.ins[0] in origin and note.outs[0] not in bound:
+                origin[note.outs[0]] = origin[note.ins[0]]
+    return origin
+
+
+def _as_wanted(slot, spec, call, reordered, specs) -> int:
+    """The slot of a value in the layout that a launch wants; reordered only if it is fixed."""
+    if specs[slot] == spec:
+        return slot
+    if (slot, spec) not in reordered:
+        move = Call("reorder", (specs[slot],), spec.layout, call.device, call.means)
+        slots = (len(specs), slot)
+        specs.append(spec)
+        reordered[slot, spec] = Note(move, choose(move), slots)
+    return reordered[slot, spec].outs[0]
 
 
 def reuse_dropped(code: Code, survivors: set[int]) -> Code:
@@ -124,11 +156,18 @@ def reuse_dropped(code: Code, survivors: set[int]) -> Code:
     return replace(code, notes=notes)
 
 
-def _as_they_lie(call: Call, outs: tuple[Spec, ...], order) -> list[Plan]:
-    """Plans that take the operands as they lie, and make these results."""
+def _as_they_lie(
+    call: Call, outs: tuple[Spec, ...], order, free: Container[int] = ()
+) -> list[Plan]:
+    """Plans that take the operands as they lie, but the free ones, and make these results."""
     answers = (registry.ask(backend, call) for backend in order)
     plans = [p for answer in answers if not isinstance(answer, str) for p in answer]
-    return [p for p in plans if (p.ins, p.outs) == (call.ins, outs)]
+    return [
+        p
+        for p in plans
+        if p.outs == outs
+        and all(i in free or a == b for i, (a, b) in enumerate(zip(p.ins, call.ins)))
+    ]
 
 
 def _place_of_both(a: Note, k: int, notes: list[Note], code: Code) -> int | None:
@@ -143,19 +182,22 @@ def _place_of_both(a: Note, k: int, notes: list[Note], code: Code) -> int | None
     return None if written & others else early
 
 
-def _joined(a: Note, b: Note, at: int, private) -> tuple[Call, Plan, tuple[int, ...]] | None:
+def _joined(a: Note, b: Note, at: int, private, origin, specs):
+    """(call, plan, slots of the results, of the operands before those fixed are reordered)."""
     if b.plan.writes or "+" in b.call.name:  # a chain grows at its end, so its name says all
         return None
-    ins = (*a.ins, *b.ins[:at], *b.ins[at + 1 :])
-    specs = (*a.plan.ins, *b.plan.ins[:at], *b.plan.ins[at + 1 :])
+    ins = [origin.get(slot, slot) for slot in (*a.ins, *b.ins[:at], *b.ins[at + 1 :])]
+    lie = (*a.plan.ins, *b.plan.ins[:at], *b.plan.ins[at + 1 :])
+    lie = tuple(specs[slot] if slot in origin else spec for slot, spec in zip(ins, lie))
     outs = (*b.plan.outs, *a.plan.outs[1:])
     name, geometry = f"{a.call.name}+{b.call.name}", (a.call.geometry, b.call.geometry, at)
     kept = a.call.auxiliaries and b.call.auxiliaries
-    call = replace(b.call, name=name, ins=specs, geometry=geometry, auxiliaries=kept)
+    call = replace(b.call, name=name, ins=lie, geometry=geometry, auxiliaries=kept)
     # what is made beside a result may be for the backend alone that made it
     bound = {note.plan.backend for note in (a, b) if private & set(note.slots)}
     order = [one for one in registry.PREFERENCE[call.device] if bound <= {one}]
-    plans = registry.ranked(_as_they_lie(call, outs, order))
+    free = {i for i, slot in enumerate(ins) if slot in origin}
+    plans = registry.ranked(_as_they_lie(call, outs, order, free))
     if (a.plan.reduced or b.plan.reduced) and not call.means.tuned:
         plans = [p for p in plans if p.reduced]
     if plans and call.means.tuned:
@@ -163,7 +205,7 @@ def _joined(a: Note, b: Note, at: int, private) -> tuple[Call, Plan, tuple[int, 
         apart = tuning.seconds(a.call, [a.plan])[0] + tuning.seconds(b.call, [b.plan])[0]
         together = tuning.seconds(call, [joined])[0]
         plans = [joined] if together * tuning.MARGIN < apart else []
-    return (call, plans[0], (*b.outs, *a.outs[1:], *ins)) if plans else None
+    return (call, plans[0], (*b.outs, *a.outs[1:]), ins) if plans else None
 
 
 RECTIFIED = "batch_norm+relu", "batch_norm_onward+relu"

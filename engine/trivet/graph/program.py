@@ -12,16 +12,21 @@ from .grow import grow, share_statistics
 
 
 class Program:
-    """A trace, its launches bound to memory: that of what existed before, else the arena."""
+    """A trace, its launches bound to memory: that of what existed before, else the arena.
 
-    def __init__(self, trace: Trace, results: list[Buffer], fuse: bool):
+    Args:
+        inputs: What is another value at every replay.
+    """
+
+    def __init__(self, trace: Trace, results: list[Buffer], inputs: set[Buffer], fuse: bool):
         survivors = {trace.owner(trace.slot(b)) for b in results} | trace.outside.keys()
         code = passes.Code(trace.notes, list(trace.specs), dict(trace.views))
         code = passes.merge_reorders(code, survivors)
         code = grow(code, survivors, trace.outside)
         if fuse:
             code = passes.reuse_dropped(share_statistics(code), survivors)
-            code = passes.join(code, survivors)
+            fixed = {slot for slot, b in trace.outside.items() if b not in inputs}
+            code = passes.join(code, survivors, fixed)
             code = passes.rectify_again(code)
         code, hoisted = passes.hoist(code, survivors, trace.outside)
         self.constants, outside = [], dict(trace.outside)
