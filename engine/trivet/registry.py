@@ -55,10 +55,20 @@ class Plan:
     contested: bool = True  # False: as the first candidate it runs unmeasured, for what it joins
     reduced: bool = False  # its products are of rounded operands: only for a call that allows it
     rank: int = 0  # of a guess: unmeasured, the lowest runs; equals in the backends' order
+    ahead: Ahead | None = None  # the same in two, for operands that stay as they are
 
     def bound(self, *arrays) -> Callable[[], None]:
         """A launch without arguments: a captured program binds each plan once."""
         return (self.bind or partial(partial, self.run))(*arrays)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """A plan in two: what depends on a few operands alone, and the rest."""
+
+    operands: tuple[int, ...]  # those few
+    first: Plan  # them -> a block of bytes
+    rest: Plan  # all operands, then that block -> the plan's results
 
 
 Answer = Plan | list[Plan] | str  # the best guess first; or why not

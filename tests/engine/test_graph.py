@@ -99,6 +99,35 @@ def test_a_backend_may_join_launches(monkeypatch):
     assert all(np.array_equal(state[name], expected[name]) for name in state)
 
 
+@pytest.mark.parametrize("written", [False, True])
+def test_a_joined_kernel_may_want_weights_in_another_layout_if_they_stay_as_they_are(
+    monkeypatch, written
+):
+    """They are reordered once for all replays, which no launch of the step could pay for."""
+    monkeypatch.setitem(registry.PREFERENCE, "cpu", ["blocked_backend", "trivet.reference"])
+    rng = np.random.default_rng(0)
+    weight = Tensor(rng.standard_normal((5, 3, 1, 1)), "float32")
+
+    def step(x):
+        y = ops.relu(ops.conv2d(x, weight))
+        if written:
+            ops.sgd_(weight, ones, rate)
+        return y
+
+    rate = Tensor(0.0, "float64")
+    ones = Tensor(np.ones((5, 3, 1, 1)), "float32")
+    call = capture(step, fuse=True)
+    x = Tensor(rng.standard_normal((2, 3, 4, 4)), "float32")
+    for _ in range(3):
+        found = call(x).numpy()
+    names = [note.call.name for note in call.program.notes]
+    assert ("conv+relu" in names) == (not written)
+    assert len(call.program.constants) == 1 + (not written)  # the argument is one
+    assert np.array_equal(found, ops.relu(ops.conv2d(x, weight)).numpy())
+    weight.write(weight.numpy() * -1)
+    assert np.array_equal(call(x).numpy(), ops.relu(ops.conv2d(x, weight)).numpy())
+
+
 def test_a_launch_is_not_joined_past_a_write_of_its_operand(monkeypatch):
     monkeypatch.setitem(registry.PREFERENCE, "cpu", BLOCKED)
     rng = np.random.default_rng(0)

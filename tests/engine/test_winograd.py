@@ -9,7 +9,7 @@ import pytest
 from addressed import execute, reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trivet import registry
+from trivet import Tensor, capture, ops, registry
 from trivet.config import Means
 from trivet.geometry import Convolution, Window
 from trivet.lib import openmp
@@ -286,3 +286,28 @@ def test_a_plain_image_is_wanted_channels_last():
     plan = registry.ask("trivet.native", call)[0]
     assert plan.ins[0].layout == CHANNELS_LAST and plan.ins[1].layout == PLAIN
     assert plan.outs[0].layout == CHANNELS_LAST
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_replays_transform_filters_again_only_when_they_were_written(written, monkeypatch):
+    monkeypatch.setitem(registry.PREFERENCE, "cpu", ["trivet.native", "trivet.reference"])
+    rng = np.random.default_rng(0)
+    weight = Tensor(rng.standard_normal((16, 16, 3, 3)), "float32")
+    bias, change = Tensor(rng.standard_normal(16), "float32"), Tensor(weight.numpy() / 8)
+    rate = Tensor(0.5, "float64")
+
+    def step(x):
+        y = ops.conv2d(x, weight, bias, padding=1, algo="winograd")
+        if written:
+            ops.sgd_(weight, change, rate)
+        return y
+
+    call = capture(step)
+    x = Tensor(rng.standard_normal((2, 16, 9, 9)), "float32")
+    for _ in range(4):
+        expected = ops.conv2d(x, weight, bias, padding=1, algo="winograd").numpy()
+        assert np.array_equal(call(x).numpy(), expected)
+    assert len(call.program.constants) == 1 + (not written)  # the image, channels last, is one
+    weight.write(weight.numpy()[::-1])
+    expected = ops.conv2d(x, weight, bias, padding=1, algo="winograd").numpy()
+    assert np.array_equal(call(x).numpy(), expected)

@@ -1,8 +1,8 @@
-"""What programs compute once from values that none of them writes: weights in a kernel's layout."""
+"""What programs compute once, from values that none of them writes: weights made ready."""
 
 from __future__ import annotations
 
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from ..device import Buffer, empty
 from ..launch import Note, operands
@@ -10,37 +10,37 @@ from ..spec import Spec
 
 
 class Constant:
-    """The result of a launch that reads one value, made anew only when that one was written."""
+    """The result of a launch, made anew only when one of the values that it reads was written."""
 
-    def __init__(self, note: Note, source: Buffer, offset: int):
-        plan, device = note.plan, source.device
+    def __init__(self, note: Note, sources: tuple[tuple[Buffer, int], ...]):
+        plan, device = note.plan, sources[0][0].device
         self.buffer = _new(plan.outs[0], device)
         scratch = [_new(Spec((plan.workspace,), "uint8"), device)] if plan.workspace else []
-        read = Buffer(plan.ins[0], device, source.memory, offset)
-        self._source, self._version = source, -1  # no version yet
-        self._launch = plan.bound(*operands(plan, [self.buffer, read, *scratch]))
+        ins = [Buffer(s, device, b.memory, at) for s, (b, at) in zip(plan.ins, sources)]
+        self._launch = plan.bound(*operands(plan, [self.buffer, *ins, *scratch]))
+        self._sources = [source for source, _ in sources]
+        self._versions: list[int] = []
         self._keep = scratch  # bound addresses alone would not
 
     def refresh(self) -> None:
-        if self._version != self._source.version:
+        versions = [source.version for source in self._sources]
+        if self._versions != versions:
             self._launch()
-            self._version = self._source.version
+            self._versions = versions
 
 
-_SHARED: WeakKeyDictionary[Buffer, WeakValueDictionary] = WeakKeyDictionary()
+_SHARED: WeakValueDictionary[tuple, Constant] = WeakValueDictionary()
 
 
-def constant(note: Note, source: Buffer, offset: int) -> Constant:
+def constant(note: Note, sources: tuple[tuple[Buffer, int], ...]) -> Constant:
     """The constant of this launch; programs of one network, one for each batch size, share it.
 
     Args:
-        source: Owner of the memory that is read.
-        offset: Where in it the operand begins, in bytes.
+        sources: For each operand the owner of its memory, and where in it it begins, in bytes.
     """
-    found = _SHARED.setdefault(source, WeakValueDictionary())
-    key = note.call, note.plan.backend, note.plan.name, offset
-    if (shared := found.get(key)) is None:
-        shared = found[key] = Constant(note, source, offset)
+    key = note.call, note.plan.backend, note.plan.name, note.plan.outs, sources
+    if (shared := _SHARED.get(key)) is None:
+        shared = _SHARED[key] = Constant(note, sources)
     return shared
 
 

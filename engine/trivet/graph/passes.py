@@ -92,9 +92,9 @@ def _origins(code: Code, fixed: set[int], bound: set[int]) -> dict[int, int]:
     written = Counter(code.owner(slot) for note in code.notes for slot in note.written)
     origin = {slot: slot for slot in fixed if not written[slot]}
     for note in code.notes:
-        if note.call.name == "reorder" and written[note.outs[0]] == 1:
-            if note.ins[0] in origin and note.outs[0] not in bound:
-                origin[note.outs[0]] = origin[note.ins[0]]
+        copied = note.call.name == "reorder" and note.ins[0] in origin
+        if copied and written[note.outs[0]] == 1 and note.outs[0] not in bound:
+            origin[note.outs[0]] = origin[note.ins[0]]
     return origin
 
 
@@ -289,16 +289,42 @@ def share_workspace(code: Code) -> Code:
     return replace(code, specs=[*code.specs, Spec((size,), "uint8")], views=views)
 
 
+def prepare(code: Code, fixed: set[int]) -> Code:
+    """Takes launches apart whose weights no launch writes: what depends on these comes first."""
+    written = Counter(code.owner(slot) for note in code.notes for slot in note.written)
+    notes, specs = [], list(code.specs)
+    for note in code.notes:
+        ahead = note.plan.ahead
+        few = [note.ins[k] for k in ahead.operands] if ahead else []
+        if few and all(slot in fixed and not written[slot] for slot in few):
+            backend, block = note.plan.backend, len(specs)
+            specs.append(ahead.first.outs[0])
+            first = replace(ahead.first, backend=backend)
+            call = replace(note.call, name=f"{note.call.name}{AHEAD}", ins=first.ins)
+            notes.append(Note(call, first, (block, *few), note.line))
+            slots = (*note.outs, *note.ins, block)
+            if ahead.rest.workspace:
+                slots = (*slots, len(specs))
+                specs.append(Spec((ahead.rest.workspace,), "uint8"))
+            note = replace(note, plan=replace(ahead.rest, backend=backend), slots=slots)
+        notes.append(note)
+    return replace(code, notes=notes, specs=specs)
+
+
+AHEAD = ", ahead"  # ends the names of launches that make what another one reads
+
+
 def hoist(code: Code, survivors: set[int], outside: Container[int]) -> tuple[Code, list[Note]]:
-    """Takes out the reorders of what existed before and no launch writes: they need not recur."""
+    """Takes out what need not recur: reorders, and what comes ahead of a launch, of values that
+    existed before and that no launch writes."""
     written = Counter(code.owner(slot) for note in code.notes for slot in note.written)
     bound = {*survivors, *code.views, *(owner for owner, _ in code.views.values())}
     taken, kept = [], []
     for note in code.notes:
-        constant = note.call.name == "reorder"
+        constant = note.call.name == "reorder" or note.call.name.endswith(AHEAD)
         if constant:
-            out, source = note.slots[0], code.owner(note.slots[1])
-            constant = source in outside and not written[source]
+            out, sources = note.outs[0], set(map(code.owner, note.ins))
+            constant = all(source in outside and not written[source] for source in sources)
             constant &= written[out] == 1 and out not in bound
         (taken if constant else kept).append(note)
     return replace(code, notes=kept), taken

@@ -21,18 +21,20 @@ class Program:
     def __init__(self, trace: Trace, results: list[Buffer], inputs: set[Buffer], fuse: bool):
         survivors = {trace.owner(trace.slot(b)) for b in results} | trace.outside.keys()
         code = passes.Code(trace.notes, list(trace.specs), dict(trace.views))
+        fixed = {slot for slot, b in trace.outside.items() if b not in inputs}
         code = passes.merge_reorders(code, survivors)
         code = grow(code, survivors, trace.outside)
         if fuse:
             code = passes.reuse_dropped(share_statistics(code), survivors)
-            fixed = {slot for slot, b in trace.outside.items() if b not in inputs}
             code = passes.join(code, survivors, fixed)
             code = passes.rectify_again(code)
+        code = passes.prepare(code, fixed)
         code, hoisted = passes.hoist(code, survivors, trace.outside)
         self.constants, outside = [], dict(trace.outside)
         for note in hoisted:
-            source, offset = code.views.get(note.ins[0], (note.ins[0], 0))
-            self.constants.append(constant(note, trace.outside[source], offset))
+            places = (code.views.get(slot, (slot, 0)) for slot in note.ins)
+            sources = tuple((trace.outside[owner], offset) for owner, offset in places)
+            self.constants.append(constant(note, sources))
             outside[note.outs[0]] = self.constants[-1].buffer
         survivors |= outside.keys()
         code = passes.overlay(code, survivors, outside)

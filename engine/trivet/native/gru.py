@@ -1,8 +1,7 @@
 """GRU layers, one direction of one layer, over packed sequences of any lengths.
 
-One product makes the inputs' part of all gates, then each thread takes its sequences through all
-steps; the gradients of weights are products over all rows. Only the gradients of biases are summed
-in an order that depends on the number of threads.
+Each thread takes its sequences through all steps. The gradients of weights and biases are sums over
+the threads, so their last bits depend on how many there are.
 """
 
 from __future__ import annotations
@@ -18,14 +17,15 @@ from .common import kernel, planned, refusal
 from .gru_kernels import (
     GATES,
     KEPT,
+    MEETING,
     ROWS,
+    gru_add_parts,
     gru_pack,
     gru_pack_back,
     gru_steps,
     gru_steps_back,
-    gru_weights_back,
 )
-from .products import rows_product, turned_scratch
+from .products import turned_scratch
 
 
 def _refusal(call: Call) -> str | None:
@@ -80,7 +80,8 @@ def rnn(call: Call) -> Plan | str:
     w_ih = places.take(_packed(inputs, GATES * hidden))
     w_hh = places.take(_packed(hidden, hidden) * GATES)
     bias = places.take(KEPT * hidden)
-    gates = Operand(2) if call.auxiliaries else places.take(rows * KEPT * hidden)
+    kept = call.auxiliaries
+    gates = Operand(2) if kept else places.take(sequences * KEPT * hidden)
     starts, none = _starts(geometry), np.zeros(GATES * hidden, np.float32)
     b_ih, b_hh = (
         (Operand(first + 4), Operand(first + 5)) if geometry.bias else (none.ctypes.data,) * 2
@@ -88,37 +89,13 @@ def rnn(call: Call) -> Plan | str:
     packing = gru_pack, (
         Operand(first + 2), Operand(first + 3), b_ih, b_hh, w_ih, w_hh, bias, inputs, hidden,
     )  # fmt: skip
-    product = rows_product, (
-        gates, 4 * KEPT * hidden, Operand(first), 4 * inputs, w_ih, rows, inputs, GATES * hidden,
-        0,
-    )  # fmt: skip
     steps = gru_steps, (
-        Operand(0), Operand(1), gates, w_hh, bias, Operand(first + 1), starts.ctypes.data,
-        len(geometry.batch_sizes), sequences, hidden, _group(sequences), int(geometry.reverse),
+        Operand(0), Operand(1), gates, w_ih, w_hh, bias, Operand(first), Operand(first + 1),
+        starts.ctypes.data, len(geometry.batch_sizes), sequences, inputs, hidden,
+        _group(sequences), int(geometry.reverse), int(kept),
     )  # fmt: skip
-    run = Launch(packing, product, steps, keep=(starts, none))
+    run = Launch(packing, steps, keep=(starts, none))
     return planned(run, (spec.at(PLAIN) for spec in call.ins), outs, workspace=places.bytes)
-
-
-def _runs(geometry: Recurrence) -> np.ndarray:
-    """Rows whose old states lie together (runs, 4): how many, the first, in y or h0, and where."""
-    starts, sizes = _starts(geometry).tolist(), geometry.batch_sizes
-    runs, order = [], range(len(sizes))
-    for t in order:
-        earlier = t + 1 if geometry.reverse else t - 1
-        known = min(sizes[earlier], sizes[t]) if earlier in order else 0
-        if known:
-            runs.append([known, starts[t], 1, starts[earlier]])
-        if known < sizes[t]:
-            runs.append([sizes[t] - known, starts[t] + known, 0, known])
-    merged = runs[:1]
-    for run in runs[1:]:
-        count, row, where, at = merged[-1]
-        if run[1:] == [row + count, where, at + count]:
-            merged[-1][0] += run[0]
-        else:
-            merged.append(run)
-    return np.array(merged, np.int64)
 
 
 @kernel("rnn_grad")
@@ -128,31 +105,27 @@ def rnn_grad(call: Call) -> Plan | str:
         return why
     geometry, count = call.geometry, 4 + 2 * call.geometry.bias
     outs = tuple(Spec(spec.shape) for spec in call.ins[2 : 2 + count])
-    (rows, inputs), (sequences, hidden) = outs[0].shape, outs[1].shape
+    (_, inputs), (sequences, hidden) = outs[0].shape, outs[1].shape
     gy, gh_n, x, h0, w_ih, w_hh = (Operand(count + k) for k in range(6))
     y, kept = (Operand(len(outs) + len(call.ins) - k) for k in (2, 1))
     places = _Places(len(outs) + len(call.ins))
-    gates = places.take(rows * KEPT * hidden)
     packed = [
         places.take(_packed(depth, columns))
         for depth, columns in ((GATES * hidden, inputs), (2 * hidden, hidden), (hidden, hidden))
     ]
-    sums = places.take(openmp.threads() * KEPT * hidden)
-    scratch = places.take(openmp.threads() * turned_scratch.py_func(GATES * hidden) // 4)
-    starts, runs = _starts(geometry), _runs(geometry)
+    on = openmp.threads()
+    sums = places.take(on * (KEPT * hidden + GATES * hidden * (inputs + hidden)))
+    rows = max(MEETING, sequences)  # all of a step, whatever a thread's share of it
+    room = places.take(on * (rows * (KEPT * hidden + inputs + hidden) + LANES))
+    scratch = places.take(on * turned_scratch.py_func(GATES * hidden) // 4)
+    starts = _starts(geometry)
     packing = gru_pack_back, (w_ih, w_hh, *packed, inputs, hidden)
     steps = gru_steps_back, (
-        Operand(1), gy, gh_n, h0, y, kept, gates, *packed[1:], sums, starts.ctypes.data,
-        len(geometry.batch_sizes), sequences, hidden, _group(sequences), int(geometry.reverse),
-    )  # fmt: skip
-    product = rows_product, (
-        Operand(0), 4 * inputs, gates, 4 * KEPT * hidden, packed[0], rows, GATES * hidden, inputs,
-        0,
+        Operand(0), Operand(1), gy, gh_n, x, h0, y, kept, *packed, sums, room, scratch,
+        starts.ctypes.data, len(geometry.batch_sizes), sequences, inputs, hidden,
+        _group(sequences), int(geometry.reverse), rows,
     )  # fmt: skip
     biases = (Operand(4), Operand(5)) if geometry.bias else (0, 0)
-    weights = gru_weights_back, (
-        Operand(2), Operand(3), *biases, gates, x, h0, y, sums, runs.ctypes.data, len(runs), rows,
-        inputs, hidden, scratch,
-    )  # fmt: skip
-    run = Launch(packing, steps, product, weights, keep=(starts, runs))
+    adding = gru_add_parts, (Operand(2), Operand(3), *biases, sums, inputs, hidden)
+    run = Launch(packing, steps, adding, keep=(starts,))
     return planned(run, (spec.at(PLAIN) for spec in call.ins), outs, workspace=places.bytes)

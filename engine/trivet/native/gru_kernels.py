@@ -1,8 +1,9 @@
-"""The kernels of a GRU layer: its steps, their gradients, and the products over all steps.
+"""The kernels of a GRU layer: its steps, and their gradients.
 
 The sequences of a batch are shared out: a thread takes its own through all steps and waits for
-nobody. Rows of gates hold r, z, n and u, the state's part of n before r scales it; so the first
-three belong to the input and r, z, u to the state. Steps from row to row are in bytes.
+nobody. All products of a step are made while its rows are in the thread's own cache. Rows of gates
+hold r, z, n and u, the state's part of n before r scales it; so the first three belong to the input
+and r, z, u to the state. Steps from row to row are in bytes.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from ..simd import (
     write,
 )
 from ..simd import kernel as compiled
-from .products import add_turned, clear, copy, multiply, pack, turn, turned_scratch
+from .products import LONG, add_turned, clear, copy, multiply, pack, turn, turned_scratch
 
 GATES = 3  # products per unit of input and of state
 KEPT = 4  # values per unit: r, z, n, u
 ROWS = 8 if REGISTERS == 32 else 4  # sequences a time; GATES * ROWS sums and GATES + 1 more fit
+MEETING = 2 * LONG  # rows that meet in a product of the weights' gradients
 SIZES = tuple(ROWS >> k for k in range(ROWS.bit_length()))
 
 
@@ -137,32 +139,44 @@ def _rows_at_once(left):
 
 @compiled
 def gru_steps(table):
-    """y, state, gates, w_hh and biases as packed, h0, starts, steps, sequences, hidden, unit,
-    reverse.
+    """y, state, gates, w_ih, w_hh and biases as packed, x, h0, starts, steps, sequences, inputs,
+    hidden, unit, reverse, keep.
 
     ``starts``: for each step the number of its first row, and that behind the last; ``unit``: in
-    what groups sequences are shared out. ``gates`` hold the inputs' products.
+    what groups sequences are shared out; ``keep``: ``gates`` has a row for each of x, else for each
+    sequence.
     """
-    y, state, gates = parameter(table, 0), parameter(table, 1), parameter(table, 2)
-    w, bias, h0, starts = (
-        parameter(table, 3), parameter(table, 4), parameter(table, 5), parameter(table, 6),
+    y, state, gates, w_ih = (
+        parameter(table, 0), parameter(table, 1), parameter(table, 2), parameter(table, 3),
     )  # fmt: skip
-    steps, sequences, hidden = parameter(table, 7), parameter(table, 8), parameter(table, 9)
-    low, high = share(sequences, parameter(table, 10), thread(), threads())
-    row = 4 * hidden
+    w_hh, bias, x, h0, starts = (
+        parameter(table, 4), parameter(table, 5), parameter(table, 6), parameter(table, 7),
+        parameter(table, 8),
+    )  # fmt: skip
+    steps, sequences, inputs, hidden = (
+        parameter(table, 9), parameter(table, 10), parameter(table, 11), parameter(table, 12),
+    )  # fmt: skip
+    low, high = share(sequences, parameter(table, 13), thread(), threads())
+    row, wide, x_row = 4 * hidden, 4 * KEPT * hidden, 4 * inputs
     if low < high:
         copy(state + low * row, h0 + low * row, (high - low) * hidden)
     for s in range(steps):
-        t = steps - 1 - s if parameter(table, 11) else s
+        t = steps - 1 - s if parameter(table, 14) else s
         first = read_integer(starts + 8 * t)
         last = min(high, read_integer(starts + 8 * t + 8) - first)
+        made = gates + first * parameter(table, 15) * wide
+        if low < last:
+            multiply(
+                x + (first + low) * x_row, x_row, w_ih, made + low * wide, wide, last - low,
+                inputs, GATES * hidden, False,
+            )  # fmt: skip
         for j in range(0, hidden, LANES):
             r = low
             while r < last:
                 rows = _rows_at_once(last - r)
                 _any_step(
-                    rows, state + r * row, w + j * row * GATES, hidden,
-                    gates + (first + r) * row * KEPT + 4 * j, y + (first + r) * row + 4 * j,
+                    rows, state + r * row, w_hh + j * row * GATES, hidden,
+                    made + r * wide + 4 * j, y + (first + r) * row + 4 * j,
                     bias + 4 * j, 4 * j, hidden - j,
                 )  # fmt: skip
                 r += rows
@@ -191,25 +205,54 @@ def _pull_units(gates, before, gy, running, into, sums, hidden, rows):
         )  # fmt: skip
 
 
+@helper
+def _pull_weights(gates, x, before, g_ih, g_hh, rows, inputs, hidden, scratch):
+    """Adds to the gradients of weights what some rows of gates' gradients, x and states say."""
+    row, wide, x_row = 4 * hidden, 4 * KEPT * hidden, 4 * inputs
+    add_turned(gates, wide, x, x_row, g_ih, x_row, GATES * hidden, rows, inputs, scratch)
+    add_turned(gates, wide, before, row, g_hh, row, 2 * hidden, rows, hidden, scratch)
+    add_turned(
+        gates + 3 * row, wide, before, row, g_hh + 2 * hidden * row, row, hidden, rows, hidden,
+        scratch,
+    )  # fmt: skip
+
+
 @compiled
 def gru_steps_back(table):
-    """running (gradient of h0 at the end), gy, gh_n, h0, y, gates, their gradients, w_hh as packed
-    (r and z, n), sums, starts, steps, sequences, hidden, unit, reverse.
+    """gradient of x; running (gradient of h0 at the end); gy, gh_n, x, h0, y, gates; w_ih and w_hh
+    as packed (all; r and z, n); sums, room, scratch, starts, steps, sequences, inputs, hidden,
+    unit, reverse, rows of a room.
 
-    ``sums``: per thread, of the gradients of the gates of its sequences.
+    ``sums``: per thread, of the gradients of the gates of its sequences, then its part of the
+    gradients of w_ih and of w_hh; ``room``: per thread, for so many rows of gates' gradients, of x
+    and of states, which meet in the products of the weights' gradients.
     """
-    running, gy, gh_n = parameter(table, 0), parameter(table, 1), parameter(table, 2)
-    h0, y, gates, into = (
-        parameter(table, 3), parameter(table, 4), parameter(table, 5), parameter(table, 6),
+    gx, running, gy, gh_n = (
+        parameter(table, 0), parameter(table, 1), parameter(table, 2), parameter(table, 3),
     )  # fmt: skip
-    w_rz, w_n, starts = parameter(table, 7), parameter(table, 8), parameter(table, 10)
-    steps, sequences, hidden = parameter(table, 11), parameter(table, 12), parameter(table, 13)
-    low, high = share(sequences, parameter(table, 14), thread(), threads())
-    row, wide, reverse = 4 * hidden, 4 * KEPT * hidden, parameter(table, 15)
-    sums = parameter(table, 9) + thread() * wide
-    clear(sums, KEPT * hidden)
+    x, h0, y, gates = (
+        parameter(table, 4), parameter(table, 5), parameter(table, 6), parameter(table, 7),
+    )  # fmt: skip
+    w_ih, w_rz, w_n, starts = (
+        parameter(table, 8), parameter(table, 9), parameter(table, 10), parameter(table, 14),
+    )  # fmt: skip
+    steps, sequences, inputs, hidden = (
+        parameter(table, 15), parameter(table, 16), parameter(table, 17), parameter(table, 18),
+    )  # fmt: skip
+    low, high = share(sequences, parameter(table, 19), thread(), threads())
+    row, wide, x_row, reverse = 4 * hidden, 4 * KEPT * hidden, 4 * inputs, parameter(table, 20)
+    part, most = KEPT * hidden + GATES * hidden * (inputs + hidden), parameter(table, 21)
+    sums = parameter(table, 11) + thread() * 4 * part
+    g_ih = sums + wide
+    g_hh = g_ih + GATES * hidden * x_row
+    into = parameter(table, 12) + thread() * (most * (wide + x_row + row) + BYTES)
+    xs = into + most * wide
+    before = xs + most * x_row
+    scratch = parameter(table, 13) + thread() * turned_scratch(GATES * hidden)
+    clear(sums, part)
     if low < high:
         copy(running + low * row, gh_n + low * row, (high - low) * hidden)
+    kept = 0
     for s in range(steps):
         t = s if reverse else steps - 1 - s
         first = read_integer(starts + 8 * t)
@@ -219,65 +262,65 @@ def gru_steps_back(table):
             begin = read_integer(starts + 8 * earlier)
             running_then = read_integer(starts + 8 * earlier + 8) - begin
         middle = min(max(running_then, low), last)  # from here on, sequences began with this step
-        if low < middle:
-            at = first + low
-            _pull_units(
-                gates + at * wide, y + (begin + low) * row, gy + at * row, running + low * row,
-                into + at * wide, sums, hidden, middle - low,
-            )  # fmt: skip
-        if middle < last:
-            at = first + middle
-            _pull_units(
-                gates + at * wide, h0 + middle * row, gy + at * row, running + middle * row,
-                into + at * wide, sums, hidden, last - middle,
-            )  # fmt: skip
         if low < last:
-            a, c, rows = into + (first + low) * wide, running + low * row, last - low
-            multiply(a, wide, w_rz, c, row, rows, 2 * hidden, hidden, True)
-            multiply(a + 3 * row, wide, w_n, c, row, rows, hidden, hidden, True)
+            rows = last - low
+            if kept + rows > most:
+                _pull_weights(into, xs, before, g_ih, g_hh, kept, inputs, hidden, scratch)
+                kept = 0
+            at, now, old = first + low, into + kept * wide, before + kept * row
+            copy(xs + kept * x_row, x + at * x_row, rows * inputs)
+            if low < middle:
+                copy(old, y + (begin + low) * row, (middle - low) * hidden)
+            if middle < last:
+                copy(old + (middle - low) * row, h0 + middle * row, (last - middle) * hidden)
+            c = running + low * row
+            _pull_units(gates + at * wide, old, gy + at * row, c, now, sums, hidden, rows)
+            multiply(now, wide, w_rz, c, row, rows, 2 * hidden, hidden, True)
+            multiply(now + 3 * row, wide, w_n, c, row, rows, hidden, hidden, True)
+            multiply(
+                now, wide, w_ih, gx + at * x_row, x_row, rows, GATES * hidden, inputs, False
+            )  # fmt: skip
+            kept += rows
+    if kept > 0:
+        _pull_weights(into, xs, before, g_ih, g_hh, kept, inputs, hidden, scratch)
+
+
+@block
+def _add(emit, to, other, count):
+    def body(at, mask):
+        emit.store(to + at, emit.load(to + at, mask) + emit.load(other + at, mask), mask)
+        return []
+
+    emit.sweep(count, [], body)
+
+
+@helper
+def _add_parts(to, parts, count, step):
+    """A thread's share of the sum of what the threads have."""
+    low, high = share(count, LANES, thread(), threads())
+    if low < high:
+        copy(to + 4 * low, parts + 4 * low, high - low)
+        for k in range(1, threads()):
+            _add(to + 4 * low, parts + k * step + 4 * low, high - low)
 
 
 @compiled
-def gru_weights_back(table):
-    """gradients of w_ih, w_hh, b_ih, b_hh (0: none); gradients of the gates, x, h0, y, sums, runs,
-    number of runs, rows, inputs, hidden, scratch.
-
-    A run is four int64: a number of rows, the first of them, whether the states they began with
-    are rows of y (else of h0), and which is the first of those.
-    """
-    gw_ih, gw_hh = parameter(table, 0), parameter(table, 1)
-    gb_ih, gb_hh, gates = parameter(table, 2), parameter(table, 3), parameter(table, 4)
-    x, h0, y, sums = (
-        parameter(table, 5), parameter(table, 6), parameter(table, 7), parameter(table, 8),
+def gru_add_parts(table):
+    """gradients of w_ih, w_hh, b_ih, b_hh (0: none); sums of each thread; inputs, hidden."""
+    sums, inputs, hidden = parameter(table, 4), parameter(table, 5), parameter(table, 6)
+    row = 4 * hidden
+    step = 4 * (KEPT * hidden + GATES * hidden * (inputs + hidden))
+    parts = sums + KEPT * row
+    _add_parts(parameter(table, 0), parts, GATES * hidden * inputs, step)
+    _add_parts(
+        parameter(table, 1), parts + GATES * row * inputs, GATES * hidden * hidden, step
     )  # fmt: skip
-    runs, count, rows = parameter(table, 9), parameter(table, 10), parameter(table, 11)
-    inputs, hidden = parameter(table, 12), parameter(table, 13)
-    scratch = parameter(table, 14) + thread() * turned_scratch(GATES * hidden)
-    row, wide, me, all_threads = 4 * hidden, 4 * KEPT * hidden, thread(), threads()
-    low, high = share(GATES * hidden, 1, me, all_threads)
-    if low < high:
-        c = gw_ih + low * 4 * inputs
-        clear(c, (high - low) * inputs)
-        add_turned(
-            gates + 4 * low, wide, x, 4 * inputs, c, 4 * inputs, high - low, rows, inputs, scratch
-        )
-    for part in range(2):  # r and z; u, of which n's weights made the product
-        low, high = share(hidden * (2 - part), 1, me, all_threads)
-        if low < high:
-            c = gw_hh + (low + part * 2 * hidden) * row
-            clear(c, (high - low) * hidden)
-            a = gates + 4 * (low + part * 3 * hidden)
-            for k in range(runs, runs + 32 * count, 32):
-                before = (y if read_integer(k + 16) else h0) + read_integer(k + 24) * row
-                first = a + read_integer(k + 8) * wide
-                add_turned(
-                    first, wide, before, row, c, row, high - low, read_integer(k), hidden, scratch
-                )
-    if me == 0 and gb_ih != 0:
-        for o in range(0, wide, 4):
+    if thread() == 0 and parameter(table, 2) != 0:
+        gb_ih, gb_hh = parameter(table, 2), parameter(table, 3)
+        for o in range(0, KEPT * row, 4):
             total = read(sums + o)
-            for t in range(1, all_threads):
-                total += read(sums + t * wide + o)
+            for k in range(1, threads()):
+                total += read(sums + k * step + o)
             if o < 3 * row:
                 write(gb_ih + o, total)
             if o < 2 * row:

@@ -110,9 +110,19 @@ def conv(call):
 
 @kernel("conv+relu")
 def conv_relu(call):
-    """The joined kernel: its geometry is (conv's, relu's, place)."""
+    """The joined kernel: its geometry is (conv's, relu's, place). 1x1 filters it wants blocked."""
     alone = replace(call, geometry=call.geometry[0])
-    return refusal(alone) or convolve(alone, lambda y: np.maximum(y, 0))
+    if why := refusal(alone):
+        return why
+    plan = convolve(alone, lambda y: np.maximum(y, 0))
+    if alone.geometry.window.kernel != (1, 1):
+        return plan
+    x, w, *bias = plan.ins
+
+    def run(out, xs, ws, *rest):
+        plan.run(out, xs, unpack(ws, w.shape[1]), *rest)
+
+    return replace(plan, run=run, ins=(x, w.at(NCHW4C), *bias))
 
 
 @kernel("conv_grad_input")
