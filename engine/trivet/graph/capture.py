@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..config import means, using
-from ..device import Buffer
+from ..device import Buffer, trim
 from ..errors import CaptureError, ShapeError
 from ..launch import Trace, host_access, reorder, sending_to
 from ..spec import Spec
@@ -81,6 +81,7 @@ class Captured:
             reorder(arg.buffer, mine.buffer.spec.layout, into=mine.buffer)
 
     def _trace(self, inputs):
+        trim(inputs[0].buffer.device if inputs else "cpu")  # or free blocks of other sizes add up
         trace = Trace()
         with sending_to(trace), using(tuned=self.tune or means().tuned):
             returned = self.step(*inputs)

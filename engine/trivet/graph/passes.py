@@ -81,9 +81,9 @@ def join(code: Code, survivors: set[int], fixed: set[int]) -> Code:
                 k = place - 2  # look at the joined launch again: chains grow link by link
                 break
         k = max(k + 1, 0)
-    notes = [*reordered.values(), *notes]
-    read = {slot for note in notes for slot in note.ins}
-    notes = [note for note in notes if note.outs[:1] not in {(s,) for s in origin.keys() - read}]
+    notes = [*reordered.values(), *notes]  # what they read is there from the beginning
+    unread = origin.keys() - {slot for note in notes for slot in note.ins}
+    notes = [note for note in notes if unread.isdisjoint(note.outs)]
     return replace(code, notes=notes, specs=specs)
 
 
