@@ -206,6 +206,25 @@ def _pull_units(gates, before, gy, running, into, sums, hidden, rows):
 
 
 @helper
+def _states_before(to, y, h0, low, middle, last, hidden):
+    """What the sequences had before a step: those from ``middle`` on began with it."""
+    row = 4 * hidden
+    if low < middle:
+        copy(to, y + low * row, (middle - low) * hidden)
+    if middle < last:
+        copy(to + (middle - low) * row, h0 + middle * row, (last - middle) * hidden)
+
+
+@helper
+def _pull_products(gates, w_ih, w_rz, w_n, gx, running, rows, inputs, hidden):
+    """From some rows of gates' gradients those of x, and to ``running`` what the state gets."""
+    row, wide = 4 * hidden, 4 * KEPT * hidden
+    multiply(gates, wide, w_rz, running, row, rows, 2 * hidden, hidden, True)
+    multiply(gates + 3 * row, wide, w_n, running, row, rows, hidden, hidden, True)
+    multiply(gates, wide, w_ih, gx, 4 * inputs, rows, GATES * hidden, inputs, False)
+
+
+@helper
 def _pull_weights(gates, x, before, g_ih, g_hh, rows, inputs, hidden, scratch):
     """Adds to the gradients of weights what some rows of gates' gradients, x and states say."""
     row, wide, x_row = 4 * hidden, 4 * KEPT * hidden, 4 * inputs
@@ -261,7 +280,7 @@ def gru_steps_back(table):
         if 0 <= earlier < steps:
             begin = read_integer(starts + 8 * earlier)
             running_then = read_integer(starts + 8 * earlier + 8) - begin
-        middle = min(max(running_then, low), last)  # from here on, sequences began with this step
+        middle = min(max(running_then, low), last)
         if low < last:
             rows = last - low
             if kept + rows > most:
@@ -269,17 +288,10 @@ def gru_steps_back(table):
                 kept = 0
             at, now, old = first + low, into + kept * wide, before + kept * row
             copy(xs + kept * x_row, x + at * x_row, rows * inputs)
-            if low < middle:
-                copy(old, y + (begin + low) * row, (middle - low) * hidden)
-            if middle < last:
-                copy(old + (middle - low) * row, h0 + middle * row, (last - middle) * hidden)
+            _states_before(old, y + begin * row, h0, low, middle, last, hidden)
             c = running + low * row
             _pull_units(gates + at * wide, old, gy + at * row, c, now, sums, hidden, rows)
-            multiply(now, wide, w_rz, c, row, rows, 2 * hidden, hidden, True)
-            multiply(now + 3 * row, wide, w_n, c, row, rows, hidden, hidden, True)
-            multiply(
-                now, wide, w_ih, gx + at * x_row, x_row, rows, GATES * hidden, inputs, False
-            )  # fmt: skip
+            _pull_products(now, w_ih, w_rz, w_n, gx + at * x_row, c, rows, inputs, hidden)
             kept += rows
     if kept > 0:
         _pull_weights(into, xs, before, g_ih, g_hh, kept, inputs, hidden, scratch)

@@ -134,6 +134,11 @@ class Finish:
     lowest: int = ALL
 
 
+def _plan(stages, fixed, takes, outs, workspace, **more):
+    run = Launch(*stages, keep=fixed)
+    return Plan(run, tuple(takes), tuple(outs), workspace, bind=run.bind, addressed=True, **more)
+
+
 def images(algo: str, grid, y: Spec, filters: Filters, ins: list[Spec], finish: Finish):
     """Plans of y = x through the filters, finished; operands x, w, then what ``finish`` names."""
     inputs, outputs = filters.inputs, filters.outputs
@@ -178,23 +183,19 @@ def images(algo: str, grid, y: Spec, filters: Filters, ins: list[Spec], finish: 
             _scratch(chunk, inputs, outputs), zeros,
         )  # fmt: skip
 
-    def made(stages, takes, outs, workspace, **more):
-        run = Launch(*stages, keep=fixed)
-        return Plan(
-            run, tuple(takes), tuple(outs), workspace, bind=run.bind, addressed=True, **more
-        )  # fmt: skip
-
     last, bytes_ = 1 + len(ins), Spec((block,), "uint8")
     taken = [ins[k] for k in read]
-    first = made(ahead(lambda k: 1 + read.index(k), 0), taken, [bytes_], 0, name="winograd")
+    first = _plan(
+        ahead(lambda k: 1 + read.index(k), 0), fixed, taken, [bytes_], 0, name="winograd"
+    )  # fmt: skip
 
     def plan(chunk):
         scratch = openmp.threads() * _scratch(chunk, inputs, outputs)
         more = {"name": f"winograd, {chunk} tiles", "over": over}
         later = [rest(chunk, last, Operand(last + 1))]
-        apart = Ahead(tuple(read), first, made(later, [*ins, bytes_], [y], scratch, **more))
+        apart = Ahead(tuple(read), first, _plan(later, fixed, [*ins, bytes_], [y], scratch, **more))
         whole = [*ahead(lambda k: 1 + k, last), rest(chunk, last, Operand(last, block))]
-        return made(whole, ins, [y], block + scratch, ahead=apart, **more)
+        return _plan(whole, fixed, ins, [y], block + scratch, ahead=apart, **more)
 
     return [plan(chunk) for chunk in _chunks(tiles, transformed)]
 
