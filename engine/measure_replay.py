@@ -168,9 +168,9 @@ def first_calls(name: str, batch: int, tune: bool, seconds: float) -> dict:
     """A step of a workload from nothing to replays, and who runs its launches."""
     races = []
 
-    def timed_race(call, plans, race=tuning.race):
+    def timed_race(contenders, race=tuning.race):
         start, before = perf_counter(), _compiling()[0]
-        seconds = race(call, plans)
+        seconds = race(contenders)
         races.append(perf_counter() - start - (_compiling()[0] - before))
         return seconds
 

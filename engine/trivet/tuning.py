@@ -13,6 +13,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,14 @@ FRACTION = re.compile(r"-?\d+(\.\d+(e[+-]?\d+)?|e[+-]?\d+)")  # as Python writes
 _RESULTS: dict[Path, dict[str, dict]] = {}
 
 
+class Leg(NamedTuple):
+    """A launch that takes part in a race, alone or after another one."""
+
+    call: Call
+    plan: Plan
+    at: int | None = None  # the operand that is the first result of the launch before it
+
+
 def pick(call: Call, plans: list[Plan]) -> Plan:
     """The fastest of the candidates; the first one if none is clearly faster."""
     if len(plans) == 1 or not plans[0].contested:
@@ -40,9 +49,20 @@ def pick(call: Call, plans: list[Plan]) -> Plan:
 
 def seconds(call: Call, plans: list[Plan]) -> list[float]:
     """How long each plan takes: as measured before, else in a race now."""
-    results, entry = _results(), key(call, plans)
+    return _measured(key(call, plans), [[Leg(call, plan)] for plan in plans])
+
+
+def slower(joined: Leg, *apart: Leg) -> bool:
+    """Whether one launch clearly takes longer than those that it would take the place of."""
+    entry = " instead of ".join(key(leg.call, [leg.plan]) for leg in (joined, *apart))
+    together, one_by_one = _measured(entry, [[joined], list(apart)])
+    return together * MARGIN >= one_by_one
+
+
+def _measured(entry: str, contenders: list[list[Leg]]) -> list[float]:
+    results = _results()
     if entry not in results:
-        _keep({"call": entry, "seconds": race(call, plans)})
+        _keep({"call": entry, "seconds": race(contenders)})
     return results[entry]["seconds"]
 
 
@@ -72,11 +92,11 @@ def digest(choices: list[tuple[Call, Plan]]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
-def race(call: Call, plans: list[Plan]) -> list[float]:
-    """Seconds of one run of each plan, on zeros: the fastest of rounds that take turns."""
-    made: dict[tuple[int, Spec], Buffer] = {}  # by place among the operands: one for all plans
-    runs = [_prepared(call, plan, made) for plan in plans]
-    laps: list[list[float]] = [[] for _ in plans]
+def race(contenders: list[list[Leg]]) -> list[float]:
+    """Seconds of one run of each contender, on zeros: the fastest of rounds that take turns."""
+    made: dict[tuple[int, Spec], Buffer] = {}  # by place among the operands: one for all
+    runs = [_prepared(contender, made) for contender in contenders]
+    laps: list[list[float]] = [[] for _ in runs]
     for run in runs:
         _lap(run)  # wakes threads, touches memory
     longest = max(_lap(run) for run in runs)
@@ -93,18 +113,31 @@ def _lap(run) -> float:
     return perf_counter() - start
 
 
-def _prepared(call: Call, plan: Plan, made: dict[tuple[int, Spec], Buffer]):
-    """The plan bound to operands made up for it, those of equal plans among them."""
-    specs = [*plan.outs, *plan.ins]
-    if plan.workspace:
-        specs.append(Spec((plan.workspace,), "uint8"))
-    for place in enumerate(specs):
-        if place not in made:
-            made[place] = _zeros(place[1], call.device)
-    buffers = [made[place] for place in enumerate(specs)]
-    operands = [b.address() if plan.addressed else b.array() for b in buffers]
-    launch = plan.bound(*operands)
-    return lambda keep=buffers: launch()
+def _prepared(legs: list[Leg], made: dict[tuple[int, Spec], Buffer]):
+    """Launches bound to operands made up for them, those of equal plans among them."""
+    launches, kept, first = [], [], None
+    for call, plan, at in legs:
+        specs = [*plan.outs, *plan.ins]
+        if plan.workspace:
+            specs.append(Spec((plan.workspace,), "uint8"))
+        for place in enumerate(specs):
+            if place not in made:
+                made[place] = _zeros(place[1], call.device)
+        buffers, before = [made[place] for place in enumerate(specs)], len(plan.outs)
+        if at is not None:
+            buffers[before + at] = first
+        for out, operand in plan.over[:1]:  # as a captured step has it, wherever it can
+            if plan.outs[out] == plan.ins[operand]:
+                buffers[out] = buffers[before + operand]
+        operands = (b.address() if plan.addressed else b.array() for b in buffers)
+        launches.append(plan.bound(*operands))
+        kept, first = [*kept, *buffers], buffers[0]
+
+    def run(keep=kept):
+        for launch in launches:
+            launch()
+
+    return run
 
 
 def _zeros(spec: Spec, device: str) -> Buffer:

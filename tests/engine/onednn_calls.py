@@ -23,10 +23,12 @@ def numbers(rng, *shape):
     return rng.standard_normal(shape).astype(np.float32)
 
 
-def plans_of(name, *buffers, geometry=None, auxiliaries=True, means=DEFAULT):
+def plans_of(
+    name, *buffers, geometry=None, auxiliaries=True, means=DEFAULT, backend="trivet.onednn"
+):
     specs = tuple(b.spec for b in buffers)
     call = Call(name, specs, geometry, means=means, auxiliaries=auxiliaries)
-    return registry.ask("trivet.onednn", call)
+    return registry.ask(backend, call)
 
 
 GUARD = 1 << 15  # bytes behind a memory that nobody may write
@@ -39,14 +41,23 @@ def fresh(spec):
     return Buffer(spec, "cpu", memory)
 
 
-def run(plan, buffers):
-    """The outputs of an eager run, after a bound one has been seen to give the same bits."""
+def run(plan, buffers, over=None):
+    """The outputs of an eager run, after a bound one has been seen to give the same bits.
+
+    ``over``: a result and the operand in whose memory it shall lie.
+    """
     ins = [b if b.spec == s else reorder(b, s.layout) for b, s in zip(buffers, plan.ins)]
     results = []
     for launch in (lambda a: plan.run(*a), lambda a: plan.bound(*a)()):
-        outs = [fresh(s) for s in plan.outs]
+        outs, taken = [fresh(s) for s in plan.outs], list(ins)
+        if over:
+            result, operand = over
+            outs[result].memory[: ins[operand].spec.nbytes] = ins[operand].memory[
+                : ins[operand].spec.nbytes
+            ]
+            taken[operand] = outs[result]
         scratch = [fresh(Spec((plan.workspace,), "uint8"))] * bool(plan.workspace)
-        launch(operands(plan, [*outs, *ins, *scratch]))
+        launch(operands(plan, [*outs, *taken, *scratch]))
         for buffer in (*outs, *scratch):
             assert (buffer.memory[buffer.spec.nbytes :] == 0xFF).all(), f"{plan.name}: overrun"
         results.append(outs)

@@ -10,6 +10,7 @@ from .. import registry, tuning
 from ..launch import Note, choose
 from ..registry import Call, Plan
 from ..spec import Spec
+from ..tuning import Leg
 
 
 @dataclass(frozen=True)
@@ -201,10 +202,9 @@ def _joined(a: Note, b: Note, at: int, private, origin, specs):
     if (a.plan.reduced or b.plan.reduced) and not call.means.tuned:
         plans = [p for p in plans if p.reduced]
     if plans and call.means.tuned:
-        joined = tuning.pick(call, plans)
-        apart = tuning.seconds(a.call, [a.plan])[0] + tuning.seconds(b.call, [b.plan])[0]
-        together = tuning.seconds(call, [joined])[0]
-        plans = [joined] if together * tuning.MARGIN < apart else []
+        joined = Leg(call, tuning.pick(call, plans))
+        slower = tuning.slower(joined, Leg(a.call, a.plan), Leg(b.call, b.plan, at))
+        plans = [] if slower else [joined.plan]
     return (call, plans[0], (*b.outs, *a.outs[1:]), ins) if plans else None
 
 

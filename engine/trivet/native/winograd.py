@@ -12,27 +12,22 @@ tests hold every element to the bound that follows from the sums of absolute val
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from functools import cache
-
-import numpy as np
+from functools import partial
 
 from ..geometry import Convolution
 from ..lib import openmp
-from ..registry import Ahead, Call, Plan
-from ..simd import BYTES, LANES, Launch, Operand, float_bits
+from ..registry import Call, Plan
+from ..simd import BYTES, LANES, Launch, Operand
 from ..spec import CHANNELS_LAST, PLAIN, Spec
 from .common import kernel, refusal
+from .finish import ADD, PASS, Finish, image, in_two, zeros
 from .memory import SUM
 from .winograd_kernels import (
     GAP,
     PRODUCTS,
     TILE,
-    WRITE,
     winograd_filters,
     winograd_filters_back,
-    winograd_fold,
     winograd_images,
     winograd_sums,
 )
@@ -43,7 +38,6 @@ NEAR = 2**21  # bytes of transformed filters that stay in the second-level cache
 MOST = 2**28  # bytes of sums, all threads together
 FEW, LARGE = 24, 2**23  # so few tiles do not pay for the transform of so many bytes of filters
 CELLS = 9  # of a filter
-ALL = float_bits(-math.inf)  # the lowest value allowed: any
 
 
 def unfit(call: Call, geometry: Convolution, channels: tuple[int, int]) -> str | None:
@@ -78,20 +72,6 @@ def _scratch(chunk: int, inputs: int, outputs: int) -> int:
     return PRODUCTS * (matrix(chunk, inputs) + matrix(chunk, outputs)) + GAP
 
 
-@cache
-def constants(channels: int) -> np.ndarray:
-    """Zeros, then ones, for as many channels and a vector more. They live for ever."""
-    count = -(-(channels + 2 * LANES) // LANES) * LANES
-    return np.repeat(np.float32([0, 1]), count)
-
-
-def image(spec: Spec) -> tuple[Spec, int]:
-    """An image as a kernel takes it, and its step from pixel to pixel in bytes."""
-    if spec.pixels is None or spec.layout == PLAIN:
-        spec = spec.at(CHANNELS_LAST)
-    return spec, 4 * spec.pixels[1]
-
-
 def _grid(size, out_size, padding, pixel, out_pixel) -> tuple[int, ...]:
     """The entries of ``winograd_kernels.Grid``."""
     (height, width), (out_height, out_width) = size, out_size
@@ -123,93 +103,50 @@ class Filters:
             self.inputs, self.outputs = outputs, inputs
 
 
-@dataclass
-class Finish:
-    """What becomes of the products; operands by their numbers among the call's."""
-
-    bias: int | None = None
-    normalisation: tuple[int, float] | None = None  # the first of its four operands, eps
-    other: int | None = None
-    mode: int = WRITE
-    lowest: int = ALL
-
-
-def _plan(stages, fixed, takes, outs, workspace, **more):
-    run = Launch(*stages, keep=fixed)
-    return Plan(run, tuple(takes), tuple(outs), workspace, bind=run.bind, addressed=True, **more)
-
-
 def images(algo: str, grid, y: Spec, filters: Filters, ins: list[Spec], finish: Finish):
     """Plans of y = x through the filters, finished; operands x, w, then what ``finish`` names."""
     inputs, outputs = filters.inputs, filters.outputs
     tiles, transformed = y.shape[0] * grid[0] * grid[1], PRODUCTS * matrix(inputs, outputs)
     if algo == "auto" and tiles < FEW and transformed > LARGE:
         return "transforming the filters would take longer than so few tiles win"
-    fixed = constants(max(inputs, outputs))
-    zeros, ones = fixed.ctypes.data, fixed[len(fixed) // 2 :].ctypes.data
-    folded = 8 * LANES * vectors(outputs) if finish.normalisation else 0  # bytes: scale and shift
-    block = folded + transformed
-    other, over = (zeros, 0), ()
+    folded = finish.folded(outputs)
+    other = zeros(outputs), 0
     if finish.other is not None:
         other = Operand(1 + finish.other), 4 * ins[finish.other].pixels[1]
-        over = ((0, finish.other),) if ins[finish.other] == y else ()
-    read = [1]  # by what comes ahead of the images
-    if finish.normalisation:
-        read += [finish.normalisation[0] + k for k in range(4)]
-        read += [finish.bias] * (finish.bias is not None)
 
     def ahead(at, number):
-        """The stages that make the block; where operands are, the block's number."""
-        scale, stages = ones, []
-        if finish.normalisation:
-            scale, (first, eps) = Operand(number), finish.normalisation
-            bias = zeros if finish.bias is None else Operand(at(finish.bias))
-            four = (Operand(at(first + k)) for k in range(4))
-            shift = Operand(number, folded // 2)
-            stages.append((winograd_fold, (scale, shift, *four, bias, outputs, float_bits(eps))))
-        stages.append((winograd_filters, (
+        scale, _ = finish.affine(number, outputs)
+        return [*finish.fold(at, number, outputs), (winograd_filters, (
             Operand(number, folded), Operand(at(1), filters.first), inputs, outputs,
             *filters.steps, filters.cell, scale,
-        )))  # fmt: skip
-        return stages
-
-    def rest(chunk, number, scratch_at):
-        """The stage that reads the block."""
-        shift = zeros if finish.bias is None else Operand(1 + finish.bias)
-        shift = Operand(number, folded // 2) if finish.normalisation else shift
-        return winograd_images, (
-            *grid, Operand(0), Operand(1), Operand(number, folded), shift, *other, finish.mode,
-            finish.lowest, inputs, outputs, y.shape[0], chunk, scratch_at,
-            _scratch(chunk, inputs, outputs), zeros,
-        )  # fmt: skip
-
-    last, bytes_ = 1 + len(ins), Spec((block,), "uint8")
-    taken = [ins[k] for k in read]
-    first = _plan(
-        ahead(lambda k: 1 + read.index(k), 0), fixed, taken, [bytes_], 0, name="winograd"
-    )  # fmt: skip
+        ))]  # fmt: skip
 
     def plan(chunk):
-        scratch = openmp.threads() * _scratch(chunk, inputs, outputs)
-        more = {"name": f"winograd, {chunk} tiles", "over": over}
-        later = [rest(chunk, last, Operand(last + 1))]
-        apart = Ahead(tuple(read), first, _plan(later, fixed, [*ins, bytes_], [y], scratch, **more))
-        whole = [*ahead(lambda k: 1 + k, last), rest(chunk, last, Operand(last, block))]
-        return _plan(whole, fixed, ins, [y], block + scratch, ahead=apart, **more)
+        own = _scratch(chunk, inputs, outputs)
+
+        def rest(number, scratch_at):
+            _, shift = finish.affine(number, outputs)
+            return winograd_images, (
+                *grid, Operand(0), Operand(1), Operand(number, folded), shift, *other, finish.mode,
+                finish.lowest, inputs, outputs, y.shape[0], chunk, scratch_at, own, zeros(inputs),
+            )  # fmt: skip
+
+        return in_two(
+            ahead, rest, [1, *finish.constants], ins, y, folded + transformed,
+            openmp.threads() * own, name=f"winograd, {chunk} tiles", over=finish.over(ins, y),
+        )  # fmt: skip
 
     return [plan(chunk) for chunk in _chunks(tiles, transformed)]
 
 
-def forward(call: Call, geometry: Convolution, finish: Finish, own: int) -> list[Plan] | str:
-    """Plans of a call that begins with a convolution of ``own`` operands."""
+def forward(call: Call, geometry: Convolution, finish: Finish) -> list[Plan] | str:
+    """Plans of a call that begins with a convolution."""
     (x, w, *_), window = call.ins, geometry.window
     if why := unfit(call, geometry, w.shape[:2]):
         return why
     x, pixel = image(x)
     y = Spec((x.shape[0], w.shape[0], *window.out_size), x.dtype, CHANNELS_LAST)
     ins = [x, *(spec.at(PLAIN) for spec in call.ins[1:])]
-    if own == 3:
-        finish.bias = 2
     if finish.other is not None:
         if call.ins[finish.other].shape != y.shape:
             return "adds no image of the same shape"
@@ -236,16 +173,21 @@ def backward(call: Call, geometry: Convolution, finish: Finish) -> list[Plan] | 
     return images(geometry.algo, grid, gx, Filters(w.shape, True), ins, finish)
 
 
-@kernel("conv")
-def conv(call: Call) -> list[Plan] | str:
-    """x (N, C, H, W), w (O, C, 3, 3)[, bias (O,)] -> (N, O, *out_size)."""
-    return forward(call, call.geometry, Finish(), len(call.ins))
-
-
 @kernel("conv_grad_input")
 def conv_grad_input(call: Call) -> list[Plan] | str:
     """gy (N, O, *out_size), w (O, C, 3, 3) -> (N, C, H, W)."""
     return backward(call, call.geometry, Finish())
+
+
+def joined_gradient(call: Call, mode: int) -> list[Plan] | str:
+    """gy, w, another image of the size of the gradient."""
+    if mode == PASS and call.geometry[2] != 0:
+        return "the gradient is that of the rectifier's result"
+    return backward(call, call.geometry[0], Finish(other=2, mode=mode))
+
+
+kernel("conv_grad_input+add")(partial(joined_gradient, mode=ADD))
+kernel("conv_grad_input+relu_grad")(partial(joined_gradient, mode=PASS))
 
 
 @kernel("conv_grad_weight")
@@ -260,7 +202,7 @@ def conv_grad_weight(call: Call) -> list[Plan] | str:
     outs = gw, *[Spec((outputs,), x.dtype)] * call.geometry.bias
     padding = window.padding[0][0], window.padding[1][0]
     grid = _grid(window.size, window.out_size, padding, pixel, out_pixel)
-    fixed, threads = constants(max(inputs, outputs)), openmp.threads()
+    threads = openmp.threads()
     matrices = PRODUCTS * matrix(inputs, outputs)
     sums = matrices + 2 * BYTES * vectors(outputs) * call.geometry.bias  # the totals' float64
     if threads * sums > MOST:
@@ -277,9 +219,9 @@ def conv_grad_weight(call: Call) -> list[Plan] | str:
         first = winograd_sums, (
             *grid, Operand(image_at), Operand(gradient_at), Operand(workspace), sums, inputs,
             outputs, x.shape[0], chunk, Operand(workspace, threads * sums), scratch,
-            fixed.ctypes.data, matrices * call.geometry.bias,
+            zeros(max(inputs, outputs)), matrices * call.geometry.bias,
         )  # fmt: skip
-        run = Launch(first, *last, keep=fixed)
+        run = Launch(first, *last)
         space = threads * (sums + scratch)
         name = f"winograd, {chunk} tiles"
         return Plan(run, (x, gy), outs, space, bind=run.bind, name=name, addressed=True)

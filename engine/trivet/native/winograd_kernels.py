@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ..simd import BYTES, LANES, helper, parameter, share, thread, threads
 from ..simd import kernel as compiled
+from .finish import ADD, WRITE
 from .products import add_turned, multiply, packed, panel
 from .winograd_tiles import (
     EDGE,
@@ -20,7 +21,6 @@ from .winograd_tiles import (
     clear,
     filter_back,
     filter_forward,
-    fold,
     gradient_part,
     gradient_whole,
     input_border,
@@ -32,7 +32,6 @@ from .winograd_tiles import (
 )
 
 PRODUCTS = EDGE * EDGE  # of a tile, per pair of channels
-WRITE, ADD, PASS = range(3)  # what becomes of the pixels
 GAP = 64  # bytes between the matrices of two products: not all in one set of the cache
 
 
@@ -124,21 +123,6 @@ def winograd_filters(table):
                     scale + 4 * o, to + v * BYTES, product, outputs - o,
                 )  # fmt: skip
             done += width
-
-
-@compiled
-def winograd_fold(table):
-    """scale, shift; weight, bias, mean, variance; the convolution's bias; channels, eps.
-
-    A batch normalisation as a factor of each filter and a shift of its result.
-    """
-    low, high = share(parameter(table, 7), LANES, thread(), threads())
-    for c in range(4 * low, 4 * high, BYTES):
-        fold(
-            parameter(table, 0) + c, parameter(table, 1) + c, parameter(table, 2) + c,
-            parameter(table, 3) + c, parameter(table, 4) + c, parameter(table, 5) + c,
-            parameter(table, 6) + c, table + 8 * 8,
-        )  # fmt: skip
 
 
 @helper

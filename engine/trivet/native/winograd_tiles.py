@@ -215,14 +215,6 @@ def filter_forward(emit, w, step, cell, scale, products, product, count):
 
 
 @block
-def fold(emit, scale, shift, weight, bias, mean, variance, before, eps):
-    """weight * (y + before - mean) / sqrt(variance + eps) + bias = scale * y + shift."""
-    factor = emit.load(weight) / emit.sqrt(emit.load(variance) + emit.broadcast(eps))
-    emit.store(scale, factor)
-    emit.store(shift, (emit.load(before) - emit.load(mean)) * factor + emit.load(bias))
-
-
-@block
 def filter_back(emit, products, product, w, step, count):
     """The gradients of a vector of filters, whose first cells are ``step`` bytes apart."""
     mask = emit.first(count)

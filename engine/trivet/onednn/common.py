@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 
@@ -223,6 +223,23 @@ class OnArrays:
         return launch
 
 
+class Over:
+    """A step that is one launch where a result lies over an operand, and another one elsewhere."""
+
+    def __init__(self, places: Sequence[int], inside, apart):
+        self.places, self.inside, self.apart = places, inside, apart
+
+    def _fitting(self, addresses):
+        result, operand = (addresses[place] for place in self.places)
+        return self.inside if result == operand else self.apart
+
+    def run(self, *addresses: int) -> None:
+        self._fitting(addresses).run(*addresses)
+
+    def bind(self, *addresses: int):
+        return self._fitting(addresses).bind(*addresses)
+
+
 @dataclass(frozen=True)
 class Place:
     """Where an operand of a step is: one of the plan's addresses, and bytes from there on."""
@@ -260,6 +277,16 @@ class Recipe:
 
     def launch_numbered(self, made: Operation, operands: dict) -> Operation:
         """As ``launch``, operands by the numbers of their arguments."""
+        self._steps.append(self._step(made, operands))
+        return made
+
+    def launch_over(self, over: tuple[Place, Place], inside: tuple, apart: tuple) -> None:
+        """Adds a primitive and its operands, by number, for where two places are one address;
+        another one for elsewhere."""
+        both = [self._step(*one) for one in (inside, apart)]
+        self._steps.append(lambda: Over([p.index for p in over], *(step() for step in both)))
+
+    def _step(self, made: Operation, operands: dict) -> Callable:
         scratch, workspace = made.scratch, len(self.outs) + len(self.ins)
         self._scratch = max(self._scratch, scratch)
 
@@ -270,8 +297,7 @@ class Recipe:
                 given.append((K.ARG_SCRATCHPAD, wanted, workspace, self._kept))
             return dnnl.Launch(made, given)
 
-        self._steps.append(step)
-        return made
+        return step
 
     def arrays(self, function, *places: tuple[Place, tuple[int, ...]], dtypes=()) -> None:
         """Adds a NumPy function of arrays of these shapes, float32 unless dtypes are given."""
