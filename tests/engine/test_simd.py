@@ -85,6 +85,14 @@ def test_a_function_is_off_by_few_units_of_the_last_place(name):
             np.testing.assert_allclose(mapped(made, SPECIAL), special, rtol=1e-6, atol=1e-37)
 
 
+def test_reciprocals():
+    x = np.geomspace(1e-37, 1e37, 5001, dtype="float32")
+    made = Map("test_reciprocal", lambda emit, v: emit.reciprocal(v))
+    for signed in (x, -x):
+        assert ulps(mapped(made, signed), 1 / signed.astype("float64")).max() <= 2
+    assert np.isnan(mapped(made, np.array([np.nan], "float32")))
+
+
 def test_the_logarithm_of_a_subnormal_number():
     made = Map("test_log", lambda emit, v: emit.log(v))
     x = np.array([1e-45, 3e-42, 1.1e-38], "float32")

@@ -47,19 +47,29 @@ class Functions:
 
         Source: Cephes' expf: x = n ln 2 + r with a polynomial of degree 6 in r.
         """
-        held = self.minimum(self.maximum(x, -87.33654), 88.72283)
-        n = self.round(held * 1.44269504)
-        r = held - n * 0.693359375 + n * 2.12194440e-4  # ln 2 in two parts
+        y, n = self._split_exp(self.minimum(self.maximum(x, -87.33654), 88.72283))
+        # 2**n in two factors: n reaches 128, which one exponent cannot hold
+        half = Value(self, self.builder.ashr(n.ssa, self.integer(1).ssa))
+        y = y * self._power_of_two(half) * self._power_of_two(n - half)
+        y = (x > 88.72283).choose(self.constant(float("inf")), y)
+        return (x < -87.33654).choose(self.constant(0.0), y)
+
+    def _split_exp(self, x: Value) -> tuple[Value, Value]:
+        """exp(x) = y * 2**n."""
+        n = self.round(x * 1.44269504)
+        r = x - n * 0.693359375 + n * 2.12194440e-4  # ln 2 in two parts
         p = r * 1.9875691500e-4 + 1.3981999507e-3
         for c in (8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
             p = p * r + c
-        y = p * r * r + r + 1.0
-        # 2**n in two factors: n reaches 128, which one exponent cannot hold
-        half = Value(self, self.builder.ashr(n.to_integers().ssa, self.integer(1).ssa))
-        rest = n.to_integers() - half
-        y = y * ((half + 127) << 23).as_floats() * ((rest + 127) << 23).as_floats()
-        y = (x > 88.72283).choose(self.constant(float("inf")), y)
-        return (x < -87.33654).choose(self.constant(0.0), y)
+        return p * r * r + r + 1.0, n.to_integers()
+
+    def _power_of_two(self, n: Value) -> Value:
+        return ((n + 127) << 23).as_floats()
+
+    def _logistic(self, x: Value) -> Value:
+        """1 / (1 + exp(-x)), of what is further than 87 from 0 as of 87; NaN stays."""
+        y, n = self._split_exp(0.0 - self.minimum(self.maximum(x, -87.0), 87.0))
+        return self.reciprocal(y * self._power_of_two(n) + 1.0)
 
     def log(self, x: Value) -> Value:
         """log within 2 units of the last place; 0 gives -inf, what is below gives NaN.
@@ -95,8 +105,8 @@ class Functions:
         return moved.equals(0.0).choose(x, self.log(u) * (x / moved))
 
     def sigmoid(self, x: Value) -> Value:
-        """1 / (1 + exp(-x)); what exp makes inf is 0 here, and NaN stays."""
-        return 1.0 / (self.exp(0.0 - x) + 1.0)
+        """1 / (1 + exp(-x)); 0 below -87, and NaN stays."""
+        return (x < -87.0).choose(self.constant(0.0), self._logistic(x))
 
     def tanh(self, x: Value) -> Value:
         """By exp; near 0, where that would cancel, by its odd polynomial (Cephes' tanhf)."""
@@ -105,7 +115,7 @@ class Functions:
         for c in (-5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1):
             p = p * square + c
         small = p * square * x + x
-        large = 1.0 - 2.0 / (self.exp(x * 2.0) + 1.0)
+        large = 1.0 - self._logistic(x * -2.0) * 2.0
         return (self.absolute(x) < 0.625).choose(small, large)
 
     def woven(self, a: Value, b: Value) -> list[Value]:

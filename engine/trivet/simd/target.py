@@ -29,4 +29,5 @@ def _lanes() -> int:
 LANES = _lanes()
 BYTES = 4 * LANES  # of a float32 vector
 REGISTERS = 16 if FEATURES.get("sse2") and not FEATURES.get("avx512f") else 32  # NEON has 32 too
+ESTIMATES = LANES == 16 and bool(FEATURES.get("avx512f"))  # of reciprocals, to 14 bits
 LINE = 16  # float32 of a cache line: threads write no line in common

@@ -24,7 +24,7 @@ from .ssa import (
     WIDE,
     Value,
 )
-from .target import LANES
+from .target import ESTIMATES, LANES
 
 
 class Emitter(Functions):
@@ -174,6 +174,20 @@ class Emitter(Functions):
     def sqrt(self, x: Value) -> Value:
         """The square root, rounded as IEEE 754 says; NaN below 0."""
         return self._intrinsic("sqrt", x)
+
+    def reciprocal(self, x: Value) -> Value:
+        """1 / x within 2 units of the last place, for x whose size is in [1e-37, 1e37].
+
+        Where the machine estimates it (AVX-512: 14 bits), by a step of Newton's method, which takes
+        a third of a division's time.
+        """
+        if not ESTIMATES:
+            return 1.0 / x
+        kind = x.ssa.type
+        function = self._function("llvm.x86.avx512.rcp14.ps.512", kind, kind, kind, ir.IntType(16))
+        given = [x.ssa, x.ssa, ir.Constant(ir.IntType(16), 0xFFFF)]
+        guess = Value(self, self.builder.call(function, given))
+        return (1.0 - x * guess) * guess + guess
 
     def absolute(self, x: Value) -> Value:
         """Without the sign; NaN stays."""
