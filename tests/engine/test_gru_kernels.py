@@ -13,7 +13,7 @@ from trivet import registry
 from trivet.geometry import Recurrence
 from trivet.lib import openmp
 from trivet.registry import Call
-from trivet.spec import Spec
+from trivet.spec import Spec, Strided
 
 pytest.importorskip("numba")
 
@@ -238,3 +238,38 @@ def test_refusals():
     assert not refused()
     assert refused(geometry=replace(call.geometry, mode="gru_original"))
     assert refused(ins=tuple(replace(spec, dtype="float64") for spec in call.ins))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_rows_may_lie_sequence_by_sequence(reverse):
+    """As a batch-first network has them, x and the gradient of y: the same bits, nothing copied."""
+    steps, sequences, inputs, hidden = 7, 20, 33, 50
+    layer = Layer([sequences] * steps, inputs, hidden, reverse)
+
+    def lying(features):
+        layout = Strided(steps=(features, steps * features, 1))
+        return Spec((steps, sequences, features), layout=layout)
+
+    def first_of(call, operands, lies):
+        operands, specs = list(operands), list(call.ins)
+        for at, spec in lies.items():
+            operands[at], specs[at] = operands[at].reshape(spec.shape), spec
+        (plan,) = registry.ask("trivet.native", replace(call, ins=tuple(specs)))
+        assert all(plan.ins[at] == spec for at, spec in lies.items())
+        return execute(plan, *operands)
+
+    y, h_n, kept = first_of(layer.call(), layer.operands, {0: lying(inputs)})
+    operands = [*layer.gradients, *layer.operands, y.reshape(-1, hidden), kept]
+    call = Call("rnn_grad", tuple(Spec(a.shape) for a in operands), layer.geometry)
+    found = y, h_n, *first_of(call, operands, {0: lying(hidden), 2: lying(inputs)})
+    for mine, packed in zip(found, layer.run(), strict=True):
+        np.testing.assert_array_equal(mine.reshape(packed.shape), packed)
+
+
+def test_a_vanishing_gradient_becomes_zero():
+    layer = Layer([3] * 300, 4, 5, spread=0.2)
+    layer.gradients[0][:-3] = 0  # a loss of the last step alone, as a classifier of sequences has
+    gx, (expected, of_gx) = layer.run()[2], (layer.expected()[2], layer.analysed()[2])
+    assert np.abs(expected[:3]).min() > 0 and np.abs(expected[:3]).max() < 1e-45
+    assert not gx[:3].any()
+    assert (np.abs(gx - expected) <= of_gx.off + 1e-35).all()

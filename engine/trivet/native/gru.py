@@ -6,6 +6,8 @@ the threads, so their last bits depend on how many there are.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..geometry import Recurrence
@@ -57,6 +59,19 @@ def _starts(geometry: Recurrence) -> np.ndarray:
     return np.cumsum((0, *geometry.batch_sizes), dtype=np.int64)
 
 
+def _lies(spec: Spec) -> Spec:
+    """As it is where the numbers of a row lie side by side, else plain."""
+    whole = spec.steps is not None and spec.steps[-1] == 1
+    return spec if len(spec.shape) == 3 and whole else spec.at(PLAIN)
+
+
+def _steps(spec: Spec) -> tuple[int, int]:
+    """Bytes from row to row and from step to step; 0: the rows are packed."""
+    if len(spec.shape) == 2:
+        return 4 * spec.shape[1], 0
+    return 4 * spec.steps[1], 4 * spec.steps[0]
+
+
 def _group(sequences: int) -> int:
     """How many sequences a thread takes together: whole register blocks, if all threads get one."""
     threads = openmp.threads()
@@ -67,14 +82,16 @@ def _group(sequences: int) -> int:
 def rnn(call: Call) -> Plan | str:
     """x (rows, I), h0 (N, H), w_ih (3H, I), w_hh (3H, H)[, b_ih, b_hh (3H)]
     -> y (rows, H), h_n (N, H); kept (rows, 4H): r, z, n, u.
+
+    The rows of x and y may have two axes, (T, N).
     """
     if why := _refusal(call):
         return why
-    geometry, (x, h0, *_) = call.geometry, call.ins
-    (rows, inputs), (sequences, hidden) = x.shape, h0.shape
-    outs = [Spec((rows, hidden)), Spec(h0.shape)]
+    geometry, (x, h0, *others) = call.geometry, call.ins
+    x, (*rows, inputs), (sequences, hidden) = _lies(x), x.shape, h0.shape
+    outs = [Spec((*rows, hidden)), Spec(h0.shape)]
     if call.auxiliaries:
-        outs.append(Spec((rows, KEPT * hidden)))
+        outs.append(Spec((math.prod(rows), KEPT * hidden)))
     first = len(outs)  # of the operands
     places = _Places(first + len(call.ins))
     w_ih = places.take(_packed(inputs, GATES * hidden))
@@ -92,10 +109,11 @@ def rnn(call: Call) -> Plan | str:
     steps = gru_steps, (
         Operand(0), Operand(1), gates, w_ih, w_hh, bias, Operand(first), Operand(first + 1),
         starts.ctypes.data, len(geometry.batch_sizes), sequences, inputs, hidden,
-        _group(sequences), int(geometry.reverse), int(kept),
+        _group(sequences), int(geometry.reverse), int(kept), *_steps(x),
     )  # fmt: skip
     run = Launch(packing, steps, keep=(starts, none))
-    return planned(run, (spec.at(PLAIN) for spec in call.ins), outs, workspace=places.bytes)
+    ins = x, *(spec.at(PLAIN) for spec in (h0, *others))
+    return planned(run, ins, outs, workspace=places.bytes)
 
 
 @kernel("rnn_grad")
@@ -105,7 +123,8 @@ def rnn_grad(call: Call) -> Plan | str:
         return why
     geometry, count = call.geometry, 4 + 2 * call.geometry.bias
     outs = tuple(Spec(spec.shape) for spec in call.ins[2 : 2 + count])
-    (_, inputs), (sequences, hidden) = outs[0].shape, outs[1].shape
+    (*_, inputs), (sequences, hidden) = outs[0].shape, outs[1].shape
+    ins = [_lies(spec) if k in (0, 2) else spec.at(PLAIN) for k, spec in enumerate(call.ins)]
     gy, gh_n, x, h0, w_ih, w_hh = (Operand(count + k) for k in range(6))
     y, kept = (Operand(len(outs) + len(call.ins) - k) for k in (2, 1))
     places = _Places(len(outs) + len(call.ins))
@@ -123,9 +142,9 @@ def rnn_grad(call: Call) -> Plan | str:
     steps = gru_steps_back, (
         Operand(0), Operand(1), gy, gh_n, x, h0, y, kept, *packed, sums, room, scratch,
         starts.ctypes.data, len(geometry.batch_sizes), sequences, inputs, hidden,
-        _group(sequences), int(geometry.reverse), rows,
+        _group(sequences), int(geometry.reverse), rows, *_steps(ins[0]), *_steps(ins[2]),
     )  # fmt: skip
     biases = (Operand(4), Operand(5)) if geometry.bias else (0, 0)
     adding = gru_add_parts, (Operand(2), Operand(3), *biases, sums, inputs, hidden)
     run = Launch(packing, steps, adding, keep=(starts,))
-    return planned(run, (spec.at(PLAIN) for spec in call.ins), outs, workspace=places.bytes)
+    return planned(run, ins, outs, workspace=places.bytes)

@@ -31,6 +31,9 @@ GATES = 3  # products per unit of input and of state
 KEPT = 4  # values per unit: r, z, n, u
 ROWS = 8 if REGISTERS == 32 else 4  # sequences a time; GATES * ROWS sums and GATES + 1 more fit
 MEETING = 2 * LONG  # rows that meet in a product of the weights' gradients
+# Gradients vanish on their way through the steps. Below this they count as 0: with subnormal
+# numbers the processor takes three times as long for all of it.
+SMALLEST = 1e-36
 SIZES = tuple(ROWS >> k for k in range(ROWS.bit_length()))
 
 
@@ -74,24 +77,27 @@ def _any_step(emit, rows, state, w, hidden, gates, y, bias, unit, count):
 
 
 @block
-def _pull(emit, gates, gate_row, before, gy, running, into, sums, hidden, rows, count):
+def _pull(emit, gates, gate_row, before, gy, gy_row, running, into, sums, hidden, rows, count):
     """The gradients of a step of ``rows`` sequences for LANES units.
 
     ``running``: the gradient of the state, becomes its part that skips the products.
     """
     part, row = hidden * 4, hidden * 4
-    lanes = emit.first(count)
+    lanes, nothing = emit.first(count), emit.constant(0.0)
+
+    def normal(v):
+        return (emit.absolute(v) < SMALLEST).choose(nothing, v)
 
     def body(gates, before, gy, running, into, *sums):
         r, z, n, u = (emit.load(gates + part * k) for k in range(KEPT))
         g = emit.load(running) + emit.load(gy)
         d_n = g * (1.0 - z) * (1.0 - n * n)
         d_z = g * (emit.load(before) - n) * z * (1.0 - z)
-        made = d_n * u * r * (1.0 - r), d_z, d_n, d_n * r
+        made = [normal(v) for v in (d_n * u * r * (1.0 - r), d_z, d_n, d_n * r)]
         for k, value in enumerate(made):
             emit.store(into + part * k, value, lanes)
-        emit.store(running, g * z, lanes)
-        places = [gates + gate_row, before + row, gy + row, running + row, into + gate_row]
+        emit.store(running, normal(g * z), lanes)
+        places = [gates + gate_row, before + row, gy + gy_row, running + row, into + gate_row]
         return [*places, *(total + value for total, value in zip(sums, made))]
 
     start = [emit.load(sums + part * k, lanes) for k in range(KEPT)]
@@ -130,6 +136,12 @@ def gru_pack(table):
 
 
 @helper
+def _at_step(values, t, first, row, step):
+    """Where the rows of step t begin; bytes from row to row and from step to step, 0: packed."""
+    return values + (t * step if step else first * row)
+
+
+@helper
 def _rows_at_once(left):
     rows = ROWS
     while rows > left:
@@ -140,7 +152,7 @@ def _rows_at_once(left):
 @compiled
 def gru_steps(table):
     """y, state, gates, w_ih, w_hh and biases as packed, x, h0, starts, steps, sequences, inputs,
-    hidden, unit, reverse, keep.
+    hidden, unit, reverse, keep, steps of x as in ``_at_step``.
 
     ``starts``: for each step the number of its first row, and that behind the last; ``unit``: in
     what groups sequences are shared out; ``keep``: ``gates`` has a row for each of x, else for each
@@ -157,7 +169,7 @@ def gru_steps(table):
         parameter(table, 9), parameter(table, 10), parameter(table, 11), parameter(table, 12),
     )  # fmt: skip
     low, high = share(sequences, parameter(table, 13), thread(), threads())
-    row, wide, x_row = 4 * hidden, 4 * KEPT * hidden, 4 * inputs
+    row, wide, x_row = 4 * hidden, 4 * KEPT * hidden, parameter(table, 16)
     if low < high:
         copy(state + low * row, h0 + low * row, (high - low) * hidden)
     for s in range(steps):
@@ -167,8 +179,8 @@ def gru_steps(table):
         made = gates + first * parameter(table, 15) * wide
         if low < last:
             multiply(
-                x + (first + low) * x_row, x_row, w_ih, made + low * wide, wide, last - low,
-                inputs, GATES * hidden, False,
+                _at_step(x, t, first, x_row, parameter(table, 17)) + low * x_row, x_row, w_ih,
+                made + low * wide, wide, last - low, inputs, GATES * hidden, False,
             )  # fmt: skip
         for j in range(0, hidden, LANES):
             r = low
@@ -196,13 +208,29 @@ def gru_pack_back(table):
 
 
 @helper
-def _pull_units(gates, before, gy, running, into, sums, hidden, rows):
+def _pull_units(gates, before, gy, gy_row, running, into, sums, hidden, rows):
     for j in range(0, hidden, LANES):
         o = 4 * j
         _pull(
-            gates + o, 4 * KEPT * hidden, before + o, gy + o, running + o, into + o, sums + o,
-            hidden, rows, hidden - j,
+            gates + o, 4 * KEPT * hidden, before + o, gy + o, gy_row, running + o, into + o,
+            sums + o, hidden, rows, hidden - j,
         )  # fmt: skip
+
+
+@helper
+def _rows_of_step(starts, t, steps):
+    """The first, and how many; none of a step that there is not."""
+    first = last = 0
+    if 0 <= t < steps:
+        first, last = read_integer(starts + 8 * t), read_integer(starts + 8 * t + 8)
+    return first, last - first
+
+
+@helper
+def _gather(to, source, source_row, rows, count):
+    """Rows of ``count`` float32, one behind the other."""
+    for r in range(rows):
+        copy(to + 4 * count * r, source + r * source_row, count)
 
 
 @helper
@@ -240,7 +268,7 @@ def _pull_weights(gates, x, before, g_ih, g_hh, rows, inputs, hidden, scratch):
 def gru_steps_back(table):
     """gradient of x; running (gradient of h0 at the end); gy, gh_n, x, h0, y, gates; w_ih and w_hh
     as packed (all; r and z, n); sums, room, scratch, starts, steps, sequences, inputs, hidden,
-    unit, reverse, rows of a room.
+    unit, reverse, rows of a room, steps of gy and of x as in ``_at_step``.
 
     ``sums``: per thread, of the gradients of the gates of its sequences, then its part of the
     gradients of w_ih and of w_hh; ``room``: per thread, for so many rows of gates' gradients, of x
@@ -260,6 +288,7 @@ def gru_steps_back(table):
     )  # fmt: skip
     low, high = share(sequences, parameter(table, 19), thread(), threads())
     row, wide, x_row, reverse = 4 * hidden, 4 * KEPT * hidden, 4 * inputs, parameter(table, 20)
+    gy_row, source_row = parameter(table, 22), parameter(table, 24)
     part, most = KEPT * hidden + GATES * hidden * (inputs + hidden), parameter(table, 21)
     sums = parameter(table, 11) + thread() * 4 * part
     g_ih = sums + wide
@@ -276,10 +305,7 @@ def gru_steps_back(table):
         t = s if reverse else steps - 1 - s
         first = read_integer(starts + 8 * t)
         last = min(high, read_integer(starts + 8 * t + 8) - first)
-        earlier, running_then, begin = t + 1 if reverse else t - 1, 0, 0
-        if 0 <= earlier < steps:
-            begin = read_integer(starts + 8 * earlier)
-            running_then = read_integer(starts + 8 * earlier + 8) - begin
+        begin, running_then = _rows_of_step(starts, t + 1 if reverse else t - 1, steps)
         middle = min(max(running_then, low), last)
         if low < last:
             rows = last - low
@@ -287,10 +313,12 @@ def gru_steps_back(table):
                 _pull_weights(into, xs, before, g_ih, g_hh, kept, inputs, hidden, scratch)
                 kept = 0
             at, now, old = first + low, into + kept * wide, before + kept * row
-            copy(xs + kept * x_row, x + at * x_row, rows * inputs)
+            source = _at_step(x, t, first, source_row, parameter(table, 25)) + low * source_row
+            _gather(xs + kept * x_row, source, source_row, rows, inputs)
             _states_before(old, y + begin * row, h0, low, middle, last, hidden)
             c = running + low * row
-            _pull_units(gates + at * wide, old, gy + at * row, c, now, sums, hidden, rows)
+            g = _at_step(gy, t, first, gy_row, parameter(table, 23)) + low * gy_row
+            _pull_units(gates + at * wide, old, g, gy_row, c, now, sums, hidden, rows)
             _pull_products(now, w_ih, w_rz, w_n, gx + at * x_row, c, rows, inputs, hidden)
             kept += rows
     if kept > 0:

@@ -42,7 +42,7 @@ class Net:
             raise Refused(f"oneDNN's {geometry.mode} drops NaN")
         if len(set(geometry.batch_sizes)) > 1:
             raise Refused("oneDNN's sequences are all of one length")
-        return cls(geometry, x.shape[1], h0.shape[1])
+        return cls(geometry, x.shape[-1], h0.shape[1])
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -174,7 +174,7 @@ def rnn(call: Call) -> Plan | str:
     geometry, ins = call.geometry, [s.at(PLAIN) for s in call.ins]
     net, states = Net.of(geometry, *ins[:2]), geometry.states
     made = net.forward(K.FORWARD_TRAINING if call.auxiliaries else K.FORWARD_INFERENCE)
-    outs = [Spec((ins[0].shape[0], net.hidden)), *ins[1 : 1 + states]]
+    outs = [Spec((*ins[0].shape[:-1], net.hidden)), *ins[1 : 1 + states]]
     wanted = made.descriptor(K.QUERY_WORKSPACE_MD)
     cell = -(-wanted.nbytes // LINE) * LINE  # where c_n is kept
     if call.auxiliaries:

@@ -1,7 +1,8 @@
 """Recurrent nets: plain, LSTM and GRU, in layers and both directions, padded or packed.
 
 A layer in one direction is one kernel over packed rows: all rows of step 0, then those of step 1.
-Equal lengths are the case of equally many rows per step.
+Equal lengths are the case of equally many rows per step; their rows come as (T, N, I), in any
+layout.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .assemble import concat, stack
 from .checks import floats, full
 from .op import Sample, no_second_derivative, op
 from .packing import PackedSequence, order_rows
-from .shape import index, reshape, transpose
+from .shape import index, transpose
 
 Between = Callable[[Tensor], Tensor]
 
@@ -80,7 +81,8 @@ def rnn(
         nonlinearity: "tanh" or "relu", whose derivative at 0 counts as 0.
         batch_first: x and y are (N, T, ...).
         bidirectional: A second net reads each sequence from its end; y holds both side by side.
-        between: Applied to the rows that one layer hands to the next, such as a dropout.
+        between: Applied to what one layer hands to the next, such as a dropout: (T, N, D*H), of a
+            packed batch (rows, D*H).
 
     Shapes: x (T, N, I), h0 (layers * D, N, H), w_ih (H, I, or D*H above the first layer),
         w_hh (H, H), biases (H,) -> y (T, N, D*H) and the last states (layers * D, N, H); D is 2
@@ -214,12 +216,12 @@ def lstm(
 
 def _recurrent(op, mode, x, weights, states, batch_first, bidirectional, between):
     """(y, last states) of all layers and directions; ``states`` are tensors or None each."""
-    rows, batch_sizes, order = _rows(op, x, batch_first)
+    rows, batch_sizes, order = _steps(op, x, batch_first)
     floats(op, rows, *weights, *(s for s in states if s is not None))
     bias, directions = any(w.ndim == 1 for w in weights), 1 + bidirectional
     directed = [Recurrence(mode, batch_sizes, reverse, bias) for reverse in (False, True)]
     per = 4 if bias else 2
-    hidden = _check_weights(op, directed[0].gates, rows.shape[1], weights, per, directions)
+    hidden = _check_weights(op, directed[0].gates, rows.shape[-1], weights, per, directions)
     nets = len(weights) // per
     states = [_start(op, s, rows, (nets, batch_sizes[0], hidden), order) for s in states]
 
@@ -233,17 +235,16 @@ def _recurrent(op, mode, x, weights, states, batch_first, bidirectional, between
             y, *last = _direction(rows, *own, directed[net - first])
             ys.append(y)
             lasts.append(last)
-        rows = concat(ys, axis=1) if bidirectional else y  # (rows, D*H)
+        rows = concat(ys, axis=-1) if bidirectional else y  # (rows, D*H) or (T, N, D*H)
     ends = [stack(list(of_all)) for of_all in zip(*lasts)]  # (nets, N, H)
     if order:
         back = tuple(np.argsort(order).tolist())
         return PackedSequence(rows, x.packing), [order_rows(end, back) for end in ends]
-    y = reshape(rows, (len(batch_sizes), batch_sizes[0], directions * hidden))  # (T, N, D*H)
-    return transpose(y, 0, 1) if batch_first else y, ends
+    return transpose(rows, 0, 1) if batch_first else rows, ends
 
 
-def _rows(op, x, batch_first):
-    """x as rows, how many belong to each step, and the order of sequences if x is packed."""
+def _steps(op, x, batch_first):
+    """x step by step, how many rows belong to each, and the order of sequences if x is packed."""
     if isinstance(x, PackedSequence):
         if x.data.ndim != 2:
             raise ShapeError(
@@ -258,8 +259,7 @@ def _rows(op, x, batch_first):
             "give a batch of one an axis of size 1; batch_first says which axis is the batch.",
         )
     x = transpose(x, 0, 1) if batch_first else x  # (T, N, I)
-    T, N, inputs = x.shape
-    return reshape(x, (T * N, inputs)), (N,) * T, None  # (rows, I)
+    return x, (x.shape[1],) * x.shape[0], None
 
 
 def _check_weights(op, gates, inputs, weights, per, directions) -> int:
@@ -297,7 +297,7 @@ def _start(op, given, like, shape, order):
 
 
 def _direction(rows, states, weights, geometry):
-    """(y, last states) of one layer in one direction, each (rows or N, H)."""
+    """(y, last states) of one layer in one direction: rows as x has them, states (N, H)."""
     operands = (rows, *states, *weights)
     made = compute("rnn", *operands, geometry=geometry, auxiliaries=records(*operands))
     outputs, kept = tuple(made[: 1 + len(states)]), made[1 + len(states) :]

@@ -6,6 +6,7 @@ product over all steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -127,17 +128,20 @@ CELLS = {
 def rnn(call):
     """x (rows, I), h0 (N, H)[, c0], w_ih (G*H, I), w_hh (G*H, H)[, b_ih, b_hh (G*H)]
     -> y (rows, H), h_n (N, H)[, c_n]; kept (rows, blocks * H) for the gradient.
+
+    The rows of x and y may have two axes, (T, N).
     """
     geometry, (x, h0, *_) = call.geometry, call.ins
     cell, S = CELLS[geometry.mode], geometry.states
-    rows, H, width = x.shape[0], h0.shape[1], cell.blocks * h0.shape[1]
-    outs = [Spec((rows, H), x.dtype), *(Spec(h0.shape, x.dtype) for _ in range(S))]
+    steps, H, width = x.shape[:-1], h0.shape[1], cell.blocks * h0.shape[1]
+    outs = [Spec((*steps, H), x.dtype), *(Spec(h0.shape, x.dtype) for _ in range(S))]
     if call.auxiliaries:
-        outs.append(Spec((rows, width), x.dtype))
+        outs.append(Spec((math.prod(steps), width), x.dtype))
 
     def run(*arrays):
         (y, *rest), (x, *operands) = arrays[: len(outs)], arrays[len(outs) :]
         states, initial, (w_ih, w_hh, *b) = rest[:S], operands[:S], operands[S:]
+        x, y = _rows(x), _rows(y)
         for state, start in zip(states, initial):
             state[...] = start
         b_ih, b_hh = b or np.zeros((2, len(w_hh)), x.dtype)
@@ -153,6 +157,11 @@ def rnn(call):
                 y[at] = new[0]
 
     return plain(call, run, *outs)
+
+
+def _rows(steps):
+    """A view (rows, features) of plain values that may be (T, N, features)."""
+    return steps.reshape(-1, steps.shape[-1])
 
 
 def _before(values, initial, geometry: Recurrence):
@@ -177,6 +186,7 @@ def rnn_grad(call):
         (gx, *gstates), gweights = arrays[: 1 + S], arrays[1 + S : count]
         (gy, *gends), (x, *operands) = arrays[count:][: 1 + S], arrays[count + 1 + S : -2]
         initial, (w_ih, w_hh, *_), (y, kept) = operands[:S], operands[S:], arrays[-2:]
+        gx, gy, x, y = map(_rows, (gx, gy, x, y))
         ends = [y, kept[:, -y.shape[1] :]][:S]  # an LSTM keeps its cell last
         before = [_before(*pair, geometry) for pair in zip(ends, initial)]
         da = np.empty((len(x), len(w_hh)), x.dtype)
